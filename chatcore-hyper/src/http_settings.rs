@@ -1,0 +1,87 @@
+//! What a host may set of the transport. Everything has a default.
+
+use std::time::Duration;
+
+use chatcore::service::RateLimit;
+
+/// Which pages of other servers may talk to this one from a browser.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AllowedOrigins {
+    /// Those whose host and port are the `Host` of the request.
+    #[default]
+    Own,
+    /// The own one, and these: `scheme://host[:port]`, as browsers write it.
+    List(Vec<String>),
+    /// All. Safe, since no cookie is ever used, but anybody's page may then spend its visitors' rate limits.
+    Any,
+}
+
+/// Where the address of a client is read, by which attempts are counted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ClientAddress {
+    /// The peer of the connection: [`PeerAddress`](crate::PeerAddress) among the request's extensions.
+    #[default]
+    Peer,
+    /// The last address of this header, which a trusted proxy in front of the server sets (`x-forwarded-for`).
+    Header(http::HeaderName),
+}
+
+/// What a host may set of the transport.
+#[derive(Debug, Clone)]
+pub struct HttpSettings {
+    /// What all paths begin with: empty, or `/` and more, without a `/` at the end. Default: empty.
+    pub prefix: String,
+    /// Bytes a request body. Default: 64 KiB.
+    pub body_limit: usize,
+    /// Time for a request, from its head to the answer. Default: 30 s.
+    pub request_timeout: Duration,
+    /// Time for a request's head, for [`serve`](crate::serve). Default: 10 s.
+    pub header_timeout: Duration,
+    /// Origins beside which a handshake from a browser is refused. Default: the own one.
+    pub origins: AllowedOrigins,
+    /// Where the client's address is read. Default: the connection's peer.
+    pub client_address: ClientAddress,
+    /// REST requests a user. `None`: unlimited. Default: 200 in 10 s.
+    pub requests_per_user: Option<RateLimit>,
+    /// REST requests and handshakes without a good token, an address. `None`: unlimited. Default: 200 in 10 s.
+    pub requests_per_address: Option<RateLimit>,
+    /// Time between two pings of a socket; after two without a frame from the client it is closed. Default: 30 s.
+    pub heartbeat: Duration,
+    /// Frames a second and socket. Default: 50.
+    pub frames_per_second: u32,
+    /// Bytes a frame. Default: 64 KiB.
+    pub frame_bytes: usize,
+    /// Answers that wait for a socket at most; the server reads no further frames then. Default: 32.
+    pub answers: usize,
+    /// Time for a `bye` to be sent before a close. Default: 1 s.
+    pub bye_timeout: Duration,
+    /// Within which time after a restart clients are asked to come again, spread evenly. Default: 3 s.
+    pub restart_spread: Duration,
+    /// How long a stopping server waits for requests under way and sockets. Default: 10 s.
+    pub drain_timeout: Duration,
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        let ten = Duration::from_secs(10);
+        Self {
+            prefix: String::new(),
+            body_limit: 64 * 1024,
+            request_timeout: Duration::from_secs(30),
+            header_timeout: ten,
+            origins: AllowedOrigins::Own,
+            client_address: ClientAddress::Peer,
+            requests_per_user: Some(RateLimit::new(200, ten)),
+            requests_per_address: Some(RateLimit::new(200, ten)),
+            heartbeat: Duration::from_secs(30),
+            frames_per_second: 50,
+            frame_bytes: 64 * 1024,
+            answers: 32,
+            bye_timeout: Duration::from_secs(1),
+            restart_spread: Duration::from_secs(3),
+            drain_timeout: ten,
+        }
+    }
+}

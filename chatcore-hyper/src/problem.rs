@@ -1,0 +1,229 @@
+//! Errors on the wire: `application/problem+json` (RFC 9457).
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use chatcore::Error;
+use chatcore::model::FieldError;
+use http::{HeaderValue, Method, Response, StatusCode, header};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::body::ResponseBody;
+
+/// What an error says on the wire, over HTTP and in an `error` frame alike.
+#[derive(Debug, Clone)]
+pub(crate) struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    title: &'static str,
+    detail: Cow<'static, str>,
+    rule: Option<&'static str>,
+    errors: Vec<FieldProblem>,
+    retry_after: Option<Duration>,
+    allow: Option<String>,
+}
+
+/// A field of the request, and what is wrong with it.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct FieldProblem {
+    /// The field, as the client wrote it; `user_ids[3]` within a list.
+    field: Cow<'static, str>,
+    /// `blank`, `too_short`, `too_long`, `characters`, `format`, `range`, `unknown`, `taken`, `wrong` or `not_allowed`.
+    code: &'static str,
+    /// For people; goes on from the field's name.
+    message: Cow<'static, str>,
+}
+
+impl From<FieldError> for FieldProblem {
+    fn from(error: FieldError) -> Self {
+        Self { field: error.field, code: error.code.as_str(), message: error.message }
+    }
+}
+
+/// The body of every error (RFC 9457).
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(crate) struct ProblemBody {
+    /// Always `about:blank`.
+    r#type: &'static str,
+    /// The code in words.
+    title: &'static str,
+    /// The HTTP status.
+    status: u16,
+    /// Stable; tells the errors apart.
+    code: &'static str,
+    /// For people.
+    detail: String,
+    /// With code `rule`: which business rule said no.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<&'static str>,
+    /// Every field that is wrong; empty where no field is to blame.
+    errors: Vec<FieldProblem>,
+    /// Under which the log tells more.
+    request_id: String,
+}
+
+impl Problem {
+    fn new(status: StatusCode, code: &'static str, title: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            status,
+            code,
+            title,
+            detail: detail.into(),
+            rule: None,
+            errors: Vec::new(),
+            retry_after: None,
+            allow: None,
+        }
+    }
+
+    pub(crate) fn malformed(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "malformed", "Malformed request", detail)
+    }
+
+    pub(crate) fn no_route() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", "Not found", "there is nothing at this path")
+    }
+
+    pub(crate) fn method_not_allowed(allow: &[Method]) -> Self {
+        let allow = allow.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+        let detail = "this path does not take that method";
+        let problem =
+            Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed", detail);
+        Self { allow: Some(allow), ..problem }
+    }
+
+    pub(crate) fn too_large(limit: usize) -> Self {
+        let detail = format!("the body is larger than {limit} bytes");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "Body too large", detail)
+    }
+
+    pub(crate) fn unsupported_media_type() -> Self {
+        let detail = "the body has to be application/json";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "Unsupported media type", detail)
+    }
+
+    pub(crate) fn forbidden_origin() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", "Forbidden", "this origin is not allowed")
+    }
+
+    pub(crate) fn timed_out(after: Duration) -> Self {
+        let problem = Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable",
+            "Temporarily unavailable",
+            "the request took too long; its outcome may be unknown",
+        );
+        Self { retry_after: Some(after), ..problem }
+    }
+
+    pub(crate) fn draining() -> Self {
+        let problem =
+            Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable", "the server is stopping");
+        Self { retry_after: Some(Duration::from_secs(1)), ..problem }
+    }
+
+    pub(crate) fn invalid(errors: Vec<FieldError>) -> Self {
+        Error::Invalid(errors).into()
+    }
+
+    pub(crate) fn code(&self) -> &'static str {
+        self.code
+    }
+
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    pub(crate) fn rule(&self) -> Option<&'static str> {
+        self.rule
+    }
+
+    pub(crate) fn errors(&self) -> &[FieldProblem] {
+        &self.errors
+    }
+
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// The answer. A fault of the server's own is logged here, under the request's id, and nowhere else shown.
+    pub(crate) fn into_response(self, request_id: &str) -> Response<ResponseBody> {
+        let body = ProblemBody {
+            r#type: "about:blank",
+            title: self.title,
+            status: self.status.as_u16(),
+            code: self.code,
+            detail: self.detail.into_owned(),
+            rule: self.rule,
+            errors: self.errors,
+            request_id: request_id.to_owned(),
+        };
+        let json = serde_json::to_vec(&body).unwrap_or_default();
+        let mut response = Response::new(ResponseBody::from(json));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(after) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(after)));
+        }
+        if let Some(allow) = self.allow.and_then(|allow| HeaderValue::try_from(allow).ok()) {
+            headers.insert(header::ALLOW, allow);
+        }
+        response
+    }
+}
+
+/// `Retry-After` knows whole seconds only; never too early.
+fn whole_seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        let detail = error.to_string();
+        let fields = |errors: Vec<FieldError>| errors.into_iter().map(FieldProblem::from).collect();
+        match error {
+            Error::NotFound(_) => Self::new(StatusCode::NOT_FOUND, "not_found", "Not found", detail),
+            Error::Rule(rule) => {
+                let problem = Self::new(StatusCode::CONFLICT, "rule", "A rule says no", detail);
+                Self { rule: Some(rule.as_str()), ..problem }
+            }
+            Error::Conflict(errors) => {
+                let problem = Self::new(StatusCode::CONFLICT, "conflict", "Conflict", detail);
+                Self { errors: fields(errors), ..problem }
+            }
+            Error::Unauthenticated(_) => {
+                Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", "Not authenticated", detail)
+            }
+            Error::Forbidden(_) => Self::new(StatusCode::FORBIDDEN, "forbidden", "Forbidden", detail),
+            Error::Invalid(errors) => {
+                let problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "Validation failed", detail);
+                Self { errors: fields(errors), ..problem }
+            }
+            Error::RateLimited(after) => {
+                let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Too many requests", detail);
+                Self { retry_after: Some(after), ..problem }
+            }
+            Error::Unavailable(source) => {
+                tracing::error!(error = &*source as &dyn std::error::Error, cause = ?source, "storage unavailable");
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                let problem = Self::new(status, "unavailable", "Temporarily unavailable", detail);
+                Self { retry_after: Some(Duration::from_secs(1)), ..problem }
+            }
+            Error::Internal(source) => {
+                tracing::error!(error = &*source as &dyn std::error::Error, cause = ?source, "internal error");
+                let detail = "an error of the server's own; the log tells more under the request's id";
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", detail)
+            }
+            _ => {
+                tracing::error!(?error, "an error without a code on the wire");
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", "an unknown error")
+            }
+        }
+    }
+}

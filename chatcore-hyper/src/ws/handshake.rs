@@ -1,0 +1,165 @@
+//! From an HTTP request to a socket (RFC 6455 §4.2).
+
+use std::sync::Arc;
+
+use chatcore::hub::{Connection, Scope};
+use chatcore::id::RoomId;
+use chatcore::service::{AuthFailure, Hello, Principal};
+use chatcore::{Chat, Error};
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Request, Response, StatusCode, Version};
+use hyper_util::rt::TokioIo;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+
+use super::close::Bye;
+use super::socket::{self, Io, Socket};
+use crate::body::ResponseBody;
+use crate::http_settings::HttpSettings;
+use crate::problem::Problem;
+use crate::request::{Call, Reply};
+use crate::service::{Api, bearer};
+
+const PROTOCOL: &str = "chatcore.v1";
+const TOKEN_PREFIX: &str = "bearer.";
+
+/// What the client offers as subprotocols.
+#[derive(Default)]
+struct Offered<'a> {
+    ours: bool,
+    token: Option<&'a str>,
+}
+
+fn offered(headers: &HeaderMap) -> Offered<'_> {
+    let mut offered = Offered::default();
+    let values = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    for protocol in values.flat_map(|value| value.split(',')).map(str::trim) {
+        if protocol == PROTOCOL {
+            offered.ours = true;
+        } else if let Some(token) = protocol.strip_prefix(TOKEN_PREFIX) {
+            offered.token = Some(token);
+        }
+    }
+    offered
+}
+
+/// The accept key, if this is a handshake.
+fn accept_key(request: &Request<impl Sized>) -> Result<String, Problem> {
+    let headers = request.headers();
+    let has = |name: header::HeaderName, token: &str| {
+        let mut values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+        values.any(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token)))
+    };
+    if request.version() != Version::HTTP_11
+        || !has(header::CONNECTION, "upgrade")
+        || !has(header::UPGRADE, "websocket")
+    {
+        return Err(Problem::malformed("a WebSocket handshake over HTTP/1.1 is expected here"));
+    }
+    if !has(header::SEC_WEBSOCKET_VERSION, "13") {
+        return Err(Problem::malformed("Sec-WebSocket-Version has to be 13"));
+    }
+    let key = headers.get(header::SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes);
+    match key {
+        // 16 bytes in base64.
+        Some(key) if key.len() == 24 => Ok(derive_accept_key(key)),
+        _ => Err(Problem::malformed("Sec-WebSocket-Key is missing or not 16 bytes in base64")),
+    }
+}
+
+/// Answers a handshake, and begins the socket behind it.
+pub(crate) async fn handshake<B: Send>(api: &Api, request: &mut Request<B>, call: Call) -> Reply {
+    let key = accept_key(request)?;
+    let offered = offered(&call.headers);
+    if api.chat().is_draining() {
+        return Err(Problem::draining());
+    }
+    // A browser shows its page neither status nor body of a refused handshake, so there the socket has to tell.
+    let tells_by_socket = bearer(&call.headers).is_none() && offered.token.is_some();
+    if tells_by_socket && !offered.ours {
+        return Err(Problem::malformed("the subprotocol chatcore.v1 has to be offered beside the token"));
+    }
+    let opened = open(api, &call, offered.token).await;
+    let opened = match opened {
+        Err(problem) if !tells_by_socket => return Err(problem),
+        opened => opened.map(Box::new),
+    };
+    let upgrade = hyper::upgrade::on(request);
+    let shared = api.shared.clone();
+    let settings = shared.settings.clone();
+    api.shared.sockets.spawn(async move {
+        let upgraded = match upgrade.await {
+            Ok(upgraded) => upgraded,
+            Err(error) => {
+                tracing::debug!(error = &error as &dyn std::error::Error, "a handshake was not followed by a socket");
+                return;
+            }
+        };
+        let ws = websocket(TokioIo::new(upgraded), &settings).await;
+        match opened {
+            Ok(opened) => {
+                let Opened { caller, connection, hello } = *opened;
+                Socket::new(ws, connection, caller, Arc::clone(&shared)).run(&hello).await;
+            }
+            Err(problem) => socket::refuse(ws, Bye::of_refusal(&problem), &shared).await,
+        }
+    });
+    let mut response = Response::new(ResponseBody::default());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    if let Ok(key) = HeaderValue::try_from(key) {
+        headers.insert(header::SEC_WEBSOCKET_ACCEPT, key);
+    }
+    if offered.ours {
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
+    }
+    Ok(response)
+}
+
+async fn websocket(io: Io, settings: &HttpSettings) -> WebSocketStream<Io> {
+    let config = WebSocketConfig::default()
+        // Allocated for every socket, also for those that are silent: the library's default would be 128 KiB.
+        .read_buffer_size(1024)
+        // Frames are gathered and written out by the flush alone, which bounds them.
+        .write_buffer_size(usize::MAX / 2)
+        .max_write_buffer_size(usize::MAX)
+        .max_message_size(Some(settings.frame_bytes))
+        .max_frame_size(Some(settings.frame_bytes));
+    WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await
+}
+
+struct Opened {
+    caller: Principal,
+    connection: Connection,
+    hello: Hello,
+}
+
+/// Who wants what, and whether they may.
+async fn open(api: &Api, call: &Call, offered: Option<&str>) -> Result<Opened, Problem> {
+    let chat: &Chat = api.chat();
+    let caller = match (bearer(&call.headers), offered) {
+        (Some(_), _) => api.authenticate(&call.headers, call.address).await?,
+        (None, Some(token)) => {
+            let authenticated = chat.authenticate(token).await;
+            if let Err(Error::Unauthenticated(_)) = authenticated {
+                api.throttle_address(call.address)?;
+            }
+            authenticated?
+        }
+        (None, None) => {
+            api.throttle_address(call.address)?;
+            return Err(Error::Unauthenticated(AuthFailure::Missing).into());
+        }
+    };
+    let (scope, after) = if call.params.is_empty() {
+        (Scope::All, None)
+    } else {
+        let room: RoomId = call.room()?;
+        (Scope::Room(room), call.query_position("after", true)?)
+    };
+    let (connection, hello) = chat.connect(&caller, scope, after).await?;
+    Ok(Opened { caller, connection, hello })
+}

@@ -1,0 +1,269 @@
+//! Registering, logging in, one's own profile and password.
+
+use std::net::IpAddr;
+
+use super::Chat;
+use super::error::{AuthFailure, Error, Fields, Result};
+use super::guard::Principal;
+use super::tokens::RefreshToken;
+use crate::hub::{Signal, SignalKind};
+use crate::id::{SessionId, UserId};
+use crate::model::{
+    Account, DeviceName, DisplayName, Email, FieldCode, FieldError, Password, Session, Username,
+};
+use crate::store::{Credentials, NewUser, ProfileChange, Taken};
+use crate::view::UserView;
+
+/// What somebody registers with, as typed.
+#[derive(Clone, Copy)]
+pub struct RegisterInput<'a> {
+    /// See [`Username::parse`].
+    pub username: &'a str,
+    /// See [`Email::parse`].
+    pub email: &'a str,
+    /// See [`Password::parse`].
+    pub password: &'a str,
+    /// See [`DisplayName::parse`]; the username when left out.
+    pub display_name: Option<&'a str>,
+}
+
+/// What somebody logs in with, as typed.
+#[derive(Clone, Copy)]
+pub struct LoginInput<'a> {
+    /// Username or e-mail address.
+    pub login: &'a str,
+    /// The password.
+    pub password: &'a str,
+    /// See [`DeviceName::parse`].
+    pub device: Option<&'a str>,
+}
+
+/// What somebody changes of their profile, as typed.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ProfileInput<'a> {
+    /// The new name, if it changes.
+    pub display_name: Option<&'a str>,
+    /// The new address, if it changes.
+    pub email: Option<&'a str>,
+}
+
+/// Tokens for a session.
+pub struct TokenPair {
+    /// The signed access token.
+    pub access_token: String,
+    /// How long the access token is good for, in seconds.
+    pub expires_in: u64,
+    /// The refresh token.
+    pub refresh_token: String,
+    /// Whose they are.
+    pub user: UserView,
+}
+
+impl std::fmt::Debug for TokenPair {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TokenPair").field("user", &self.user.user.id).finish_non_exhaustive()
+    }
+}
+
+fn taken(taken: Taken) -> Error {
+    let mut errors = Vec::new();
+    if taken.username {
+        errors.push(FieldError::new("username", FieldCode::Taken, "is taken"));
+    }
+    if taken.email {
+        errors.push(FieldError::new("email", FieldCode::Taken, "is taken"));
+    }
+    Error::Conflict(errors)
+}
+
+impl Chat {
+    /// Makes an account.
+    ///
+    /// # Errors
+    /// `Invalid` with every wrong field, `Conflict` with those that are taken, `RateLimited` by address.
+    pub async fn register(&self, input: RegisterInput<'_>, address: Option<IpAddr>) -> Result<(Account, UserView)> {
+        let mut fields = Fields::default();
+        let username = fields.parse("username", Username::parse(input.username));
+        let email = fields.parse("email", Email::parse(input.email));
+        let password = fields.parse("password", Password::parse(input.password));
+        let display_name = fields.parse_optional("display_name", input.display_name, DisplayName::parse);
+        let ((username, email), password) = fields.finish(username.zip(email).zip(password))?;
+        if let Some(address) = address {
+            self.inner.registrations.check(&address)?;
+        }
+        let now = self.now();
+        let user = NewUser {
+            id: UserId::from_uuid(self.new_id()),
+            display_name: display_name.unwrap_or_else(|| DisplayName::from(&username)),
+            username,
+            email,
+            password: self.inner.hasher.hash(&password).await?,
+            created_at: now,
+        };
+        self.inner.storage.users.create(&user).await?.map_err(taken)?;
+        self.account(user.id).await
+    }
+
+    /// Begins a session.
+    ///
+    /// # Errors
+    /// `Unauthenticated` when login or password is wrong, after the same work either way; `Invalid` for a device name that is
+    /// none; `RateLimited` by account and by address.
+    pub async fn login(&self, input: LoginInput<'_>, address: Option<IpAddr>) -> Result<TokenPair> {
+        let mut fields = Fields::default();
+        let device = fields.parse_optional("device", input.device, DeviceName::parse);
+        if input.login.trim().is_empty() {
+            fields.push(FieldError::new("login", FieldCode::Blank, "must not be blank"));
+        }
+        if input.password.is_empty() {
+            fields.push(FieldError::new("password", FieldCode::Blank, "must not be blank"));
+        }
+        fields.done()?;
+        self.throttle_login(input.login, address)?;
+        let credentials = self.find_credentials(input.login).await?;
+        let hash = credentials.as_ref().map(|credentials| &credentials.password);
+        // No account has a longer one, and hashing megabytes is work that nobody should be able to ask for.
+        let fits = input.password.chars().count() <= Password::MAX;
+        let matches = self.inner.hasher.verify(if fits { input.password } else { "" }, hash).await? && fits;
+        let Some(credentials) = credentials.filter(|_| matches) else {
+            return Err(AuthFailure::Credentials.into());
+        };
+        let user = credentials.account.user.id;
+        let now = self.now();
+        let session = Session {
+            id: SessionId::from_uuid(self.new_id()),
+            user,
+            device,
+            created_at: now,
+            last_used_at: now,
+            expires_at: now.plus(self.inner.settings.tokens.refresh_ttl),
+        };
+        let refresh = RefreshToken::random(session.id)?;
+        self.inner.storage.sessions.create(&session, &refresh.hash()).await?;
+        self.token_pair(&session, &refresh).await
+    }
+
+    fn throttle_login(&self, login: &str, address: Option<IpAddr>) -> Result<()> {
+        if let Some(address) = address {
+            self.inner.logins_by_address.check(&address)?;
+        }
+        // The same key for every spelling, whether there is such an account or not.
+        let key: String = login.trim().to_lowercase().chars().take(Email::MAX_BYTES).collect();
+        self.inner.logins_by_account.check(&key)
+    }
+
+    async fn find_credentials(&self, login: &str) -> Result<Option<Credentials>> {
+        let users = &self.inner.storage.users;
+        let login = login.trim();
+        if login.contains('@') {
+            match Email::parse(login) {
+                Ok(email) => Ok(users.credentials_by_email(&email).await?),
+                Err(_) => Ok(None),
+            }
+        } else {
+            match Username::parse(login) {
+                Ok(username) => Ok(users.credentials_by_username(&username).await?),
+                Err(_) => Ok(None),
+            }
+        }
+    }
+
+    pub(crate) async fn token_pair(&self, session: &Session, refresh: &RefreshToken) -> Result<TokenPair> {
+        let (access_token, _) = self.inner.tokens.sign(session.user, session.id, self.now())?;
+        let user = self.user_view(session.user, session.user).await?.ok_or(Error::NotFound("user"))?;
+        Ok(TokenPair {
+            access_token,
+            expires_in: self.inner.settings.tokens.access_ttl.as_secs(),
+            refresh_token: refresh.reveal(),
+            user,
+        })
+    }
+
+    async fn account(&self, id: UserId) -> Result<(Account, UserView)> {
+        let account = self.inner.storage.users.account(id).await?.ok_or(Error::NotFound("user"))?;
+        let view = self.own_view(&account);
+        Ok((account, view))
+    }
+
+    fn own_view(&self, account: &Account) -> UserView {
+        let user = account.user.clone();
+        UserView { presence: self.inner.hub.presence_view(user.id, user.last_seen), user: user.into() }
+    }
+
+    /// The caller's own account.
+    ///
+    /// # Errors
+    /// `NotFound` should the account be gone.
+    pub async fn me(&self, caller: &Principal) -> Result<(Account, UserView)> {
+        self.account(caller.user).await
+    }
+
+    /// Changes the caller's profile: all fields or none. Friends and direct peers are told.
+    ///
+    /// # Errors
+    /// `Invalid` with every wrong field, `Conflict` when the address is taken.
+    pub async fn update_profile(&self, caller: &Principal, input: ProfileInput<'_>) -> Result<(Account, UserView)> {
+        let mut fields = Fields::default();
+        let display_name = fields.parse_optional("display_name", input.display_name, DisplayName::parse);
+        let email = fields.parse_optional("email", input.email, Email::parse);
+        fields.done()?;
+        if display_name.is_none() && email.is_none() {
+            return self.account(caller.user).await;
+        }
+        let renamed = display_name.is_some();
+        let change = ProfileChange { display_name, email };
+        let updated = self.inner.storage.users.update_profile(caller.user, &change).await?;
+        let account = updated.ok_or(Error::NotFound("user"))?.map_err(taken)?;
+        if renamed {
+            self.tell_user_updated(caller.user).await;
+        }
+        let view = self.own_view(&account);
+        Ok((account, view))
+    }
+
+    /// Best effort, as signals are: the change itself has been made.
+    async fn tell_user_updated(&self, user: UserId) {
+        let told = async {
+            let mut contacts = self.contacts(user).await?;
+            contacts.push(user);
+            for contact in contacts {
+                if self.inner.hub.presence(contact).is_some()
+                    && let Some(view) = self.user_view(contact, user).await?
+                {
+                    let kind = SignalKind::UserUpdated(Box::new(view));
+                    self.inner.hub.signal_user(contact, &Signal::new(None, Some(user), kind).into());
+                }
+            }
+            Ok::<_, Error>(())
+        };
+        if let Err(error) = told.await {
+            tracing::warn!(%user, error = &error as &dyn std::error::Error, "contacts were not told of a profile");
+        }
+    }
+
+    /// Replaces the caller's password, and ends every other session.
+    ///
+    /// # Errors
+    /// `Invalid`: `current_password` `wrong`, or a rule of [`Password::parse`] on `new_password`. `RateLimited` like a login.
+    pub async fn change_password(&self, caller: &Principal, current: &str, new: &str) -> Result<()> {
+        let mut fields = Fields::default();
+        let new = fields.parse("new_password", Password::parse(new));
+        if current.is_empty() {
+            fields.push(FieldError::new("current_password", FieldCode::Blank, "must not be blank"));
+        }
+        let new = fields.finish(new)?;
+        let credentials = self.inner.storage.users.credentials(caller.user).await?.ok_or(Error::NotFound("user"))?;
+        self.inner.logins_by_account.check(&credentials.account.user.username.as_str().to_owned())?;
+        let fits = current.chars().count() <= Password::MAX;
+        if !fits || !self.inner.hasher.verify(current, Some(&credentials.password)).await? {
+            return Err(Error::field("current_password", FieldCode::Wrong, "is not the current password"));
+        }
+        let hash = self.inner.hasher.hash(&new).await?;
+        if !self.inner.storage.users.replace_password(caller.user, &credentials.password, &hash).await? {
+            return Err(Error::Conflict(Vec::new()));
+        }
+        let ended = self.inner.storage.sessions.end_others(caller.user, caller.session).await?;
+        self.sessions_ended(caller.user, &ended).await;
+        Ok(())
+    }
+}

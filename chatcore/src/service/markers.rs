@@ -1,0 +1,47 @@
+//! Read markers: what queues while one write is under way becomes the next one.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::error::{Error, Result};
+use crate::store::{MarkerWrite, RoomStore, StoreError};
+
+type Reply = oneshot::Sender<std::result::Result<(), Arc<StoreError>>>;
+
+#[derive(Clone)]
+pub(crate) struct Markers {
+    queue: mpsc::Sender<(MarkerWrite, Reply)>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the writer of read markers has stopped")]
+struct Stopped;
+
+impl Markers {
+    pub(crate) fn spawn(store: Arc<dyn RoomStore>, queue: usize, batch: usize) -> Self {
+        let (sender, receiver) = mpsc::channel(queue.max(1));
+        tokio::spawn(run(store, receiver, batch.max(1)));
+        Self { queue: sender }
+    }
+
+    /// Moves a marker; answers when it is durable.
+    pub(crate) async fn mark(&self, marker: MarkerWrite) -> Result<()> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.send((marker, reply)).await.map_err(|_| Error::internal(Stopped))?;
+        answer.await.map_err(|_| Error::internal(Stopped))?.map_err(Error::from_shared)
+    }
+}
+
+async fn run(store: Arc<dyn RoomStore>, mut queue: mpsc::Receiver<(MarkerWrite, Reply)>, limit: usize) {
+    let mut batch = Vec::new();
+    while queue.recv_many(&mut batch, limit).await > 0 {
+        let (markers, replies): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
+        let answer = store.mark_read(&markers).await.map_err(Arc::new);
+        for reply in replies {
+            if reply.send(answer.clone()).is_err() {
+                tracing::debug!("a reader did not wait for its marker");
+            }
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! Writing: posting, editing, deleting, reacting.
+
+use super::Chat;
+use super::committer::{Committed, Pending};
+use super::error::{Error, Fields, Result, Rule};
+use super::guard::{Access, Principal, Ticket};
+use crate::id::{RoomId, UserId};
+use crate::model::{
+    Body, ClientId, Draft, DraftKey, Emoji, EventKind, FieldCode, FieldError, Message, MessageKind, Posted, Role,
+    RoomKind, Seq,
+};
+use crate::store::{AppendOutcome, Rejection, StoreError};
+use crate::view::ChangeReceipt;
+
+/// A message as typed.
+#[derive(Debug, Clone, Copy)]
+pub struct PostInput<'a> {
+    /// See [`Body::parse`].
+    pub body: &'a str,
+    /// See [`ClientId::parse`].
+    pub client_id: Option<&'a str>,
+    /// The number of a message of the room.
+    pub reply_to: Option<u64>,
+}
+
+/// What came of a post.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PostReceipt {
+    /// The message's number.
+    pub seq: Seq,
+    /// Whether the same `client_id` had been posted before; `seq` is then the first one's.
+    pub duplicate: bool,
+    /// The message as it was posted now; `None` for a duplicate.
+    pub message: Option<Message>,
+}
+
+/// A post that is in the writer's queue, in its place.
+#[derive(Debug)]
+pub struct PendingPost {
+    chat: Chat,
+    caller: Principal,
+    draft: Draft,
+    pending: Pending,
+    keyed: bool,
+}
+
+impl Chat {
+    /// Posts a message.
+    ///
+    /// # Errors
+    /// `NotFound`, `Forbidden`, `Invalid` with every wrong field.
+    pub async fn post(&self, caller: &Principal, room: RoomId, input: PostInput<'_>) -> Result<PostReceipt> {
+        self.submit_post(caller, room, input).await?.wait().await
+    }
+
+    /// Posts a message in two steps: when this one has answered, the message has its place behind all that were submitted before
+    /// it. A caller need not wait for one before it submits the next.
+    ///
+    /// # Errors
+    /// Like [`Chat::post`].
+    pub async fn submit_post(&self, caller: &Principal, room: RoomId, input: PostInput<'_>) -> Result<PendingPost> {
+        let mut fields = Fields::default();
+        let body = fields.parse("body", Body::parse(input.body));
+        let client_id = fields.parse_optional("client_id", input.client_id, ClientId::parse);
+        let reply_to = match input.reply_to {
+            Some(number) => {
+                let seq = Seq::new(number);
+                if seq.is_none() {
+                    fields.push(FieldError::new("reply_to", FieldCode::Range, "is not a position"));
+                }
+                seq
+            }
+            None => None,
+        };
+        let access = self.writer(caller, room).await?;
+        let body = fields.finish(body)?;
+        let key = match &client_id {
+            Some(client_id) => DraftKey::from_client(client_id),
+            None => DraftKey::from_uuid(self.new_id()),
+        };
+        let keyed = client_id.is_some();
+        let posted = Posted { kind: MessageKind::Text, body: Some(body), client_id, reply_to };
+        let kind = EventKind::Posted(posted);
+        let draft = Draft { room, key, actor: Some(caller.user), at: self.now(), kind };
+        let pending = self.inner.committer.submit(draft.clone(), access.ticket).await?;
+        Ok(PendingPost { chat: self.clone(), caller: *caller, draft, pending, keyed })
+    }
+
+    /// Posts a message of the host, which nobody has sent and nobody need read. The same key again answers the first.
+    ///
+    /// # Errors
+    /// `NotFound`, `Invalid` with every wrong field.
+    pub async fn post_system(&self, room: RoomId, body: &str, client_id: Option<&str>) -> Result<Seq> {
+        let mut fields = Fields::default();
+        let body = fields.parse("body", Body::parse(body));
+        let client_id = fields.parse_optional("client_id", client_id, ClientId::parse);
+        let body = fields.finish(body)?;
+        // Anybody's standing tells whether there is such a room.
+        let nobody = UserId::from_uuid(uuid::Uuid::nil());
+        if self.standing_now(room, nobody).await? == crate::model::Standing::NoRoom {
+            return Err(Error::NotFound("room"));
+        }
+        let key = match &client_id {
+            Some(client_id) => DraftKey::from_client(client_id),
+            None => DraftKey::from_uuid(self.new_id()),
+        };
+        let kind = EventKind::Posted(Posted { kind: MessageKind::System, body: Some(body), client_id, reply_to: None });
+        let draft = Draft { room, key, actor: None, at: self.now(), kind };
+        match self.inner.committer.submit(draft, Ticket::default()).await?.wait().await? {
+            Committed::Outcome(AppendOutcome::Appended(seq) | AppendOutcome::Duplicate(seq)) => Ok(seq),
+            _ => Err(StoreError::corrupt("the log refused a message of the host").into()),
+        }
+    }
+
+    /// Replaces the body of one's own message. The same body changes nothing.
+    ///
+    /// # Errors
+    /// `NotFound`, `Forbidden`, `Rule` (`deleted`), `Invalid` on `body`.
+    pub async fn edit(&self, caller: &Principal, room: RoomId, seq: Seq, body: &str) -> Result<ChangeReceipt> {
+        let mut fields = Fields::default();
+        let body = fields.parse("body", Body::parse(body));
+        let access = self.writer(caller, room).await?;
+        let message = self.message_at(caller.user, room, seq).await?;
+        if message.sender != Some(caller.user) {
+            return Err(Error::Forbidden("only its sender edits a message"));
+        }
+        let body = fields.finish(body)?;
+        self.change(caller, room, access, EventKind::Edited { target: seq, body: Some(body) }).await
+    }
+
+    /// Turns a message into a tombstone: by its sender, or by an owner or admin of the group. Again: changes nothing.
+    ///
+    /// # Errors
+    /// `NotFound`, `Forbidden`.
+    pub async fn delete(&self, caller: &Principal, room: RoomId, seq: Seq) -> Result<ChangeReceipt> {
+        let access = self.member(caller, room).await?;
+        let message = self.message_at(caller.user, room, seq).await?;
+        let moderates = access.membership.room.kind == RoomKind::Group && access.membership.member.role >= Role::Admin;
+        if message.sender != Some(caller.user) && !moderates {
+            return Err(Error::Forbidden("only its sender, an owner or an admin deletes a message"));
+        }
+        self.change(caller, room, access, EventKind::Deleted { target: seq }).await
+    }
+
+    /// Reacts to a message, or takes a reaction back. What is so already changes nothing.
+    ///
+    /// # Errors
+    /// `NotFound`, `Forbidden`, `Rule` (`deleted`, `too_many_reactions`), `Invalid` on `emoji`.
+    pub async fn react(
+        &self,
+        caller: &Principal,
+        room: RoomId,
+        seq: Seq,
+        emoji: &str,
+        on: bool,
+    ) -> Result<ChangeReceipt> {
+        let mut fields = Fields::default();
+        let emoji = fields.parse("emoji", Emoji::parse(emoji));
+        let access = if on { self.writer(caller, room).await? } else { self.member(caller, room).await? };
+        let emoji = fields.finish(emoji)?;
+        let kind = match on {
+            true => EventKind::ReactionAdded { target: seq, emoji },
+            false => EventKind::ReactionRemoved { target: seq, emoji },
+        };
+        self.change(caller, room, access, kind).await
+    }
+
+    /// Appends a change of a message.
+    async fn change(
+        &self,
+        caller: &Principal,
+        room: RoomId,
+        mut access: Access,
+        kind: EventKind,
+    ) -> Result<ChangeReceipt> {
+        let key = DraftKey::from_uuid(self.new_id());
+        let writes = !matches!(kind, EventKind::Deleted { .. } | EventKind::ReactionRemoved { .. });
+        let draft = Draft { room, key, actor: Some(caller.user), at: self.now(), kind };
+        loop {
+            let pending = self.inner.committer.submit(draft.clone(), access.ticket).await?;
+            match pending.wait().await? {
+                Committed::Stale => {
+                    access = if writes { self.writer(caller, room).await? } else { self.member(caller, room).await? };
+                }
+                // A duplicate is this very draft, whose first append was in doubt.
+                Committed::Outcome(AppendOutcome::Appended(seq) | AppendOutcome::Duplicate(seq)) => {
+                    return Ok(ChangeReceipt { seq: Some(seq) });
+                }
+                Committed::Outcome(AppendOutcome::Unchanged) => return Ok(ChangeReceipt { seq: None }),
+                Committed::Outcome(AppendOutcome::Rejected(rejection)) => {
+                    return Err(rejected(rejection, Error::NotFound("message")));
+                }
+            }
+        }
+    }
+}
+
+fn rejected(rejection: Rejection, no_target: Error) -> Error {
+    match rejection {
+        Rejection::NoTarget => no_target,
+        Rejection::Deleted => Rule::Deleted.into(),
+        Rejection::TooManyReactions => Rule::TooManyReactions.into(),
+        Rejection::Full => Rule::Full.into(),
+    }
+}
+
+impl PendingPost {
+    /// Waits until the message is durable.
+    ///
+    /// # Errors
+    /// Like [`Chat::post`].
+    pub async fn wait(self) -> Result<PostReceipt> {
+        let Self { chat, caller, draft, mut pending, keyed } = self;
+        loop {
+            match pending.wait().await? {
+                Committed::Stale => {
+                    let access = chat.writer(&caller, draft.room).await?;
+                    pending = chat.inner.committer.submit(draft.clone(), access.ticket).await?;
+                }
+                Committed::Outcome(AppendOutcome::Appended(seq)) => {
+                    let message = draft.into_event(seq).posted_message();
+                    return Ok(PostReceipt { seq, duplicate: false, message });
+                }
+                Committed::Outcome(AppendOutcome::Duplicate(seq)) => {
+                    // Under a key of our own it is this very draft, whose first append was in doubt.
+                    let message = if keyed { None } else { draft.into_event(seq).posted_message() };
+                    return Ok(PostReceipt { seq, duplicate: keyed, message });
+                }
+                Committed::Outcome(AppendOutcome::Rejected(Rejection::NoTarget)) => {
+                    return Err(Error::field("reply_to", FieldCode::Unknown, "is no message of this room"));
+                }
+                Committed::Outcome(AppendOutcome::Rejected(rejection)) => {
+                    return Err(rejected(rejection, Error::NotFound("message")));
+                }
+                Committed::Outcome(AppendOutcome::Unchanged) => {
+                    return Err(StoreError::corrupt("a post was answered as if it were an edit").into());
+                }
+            }
+        }
+    }
+}

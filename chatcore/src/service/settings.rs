@@ -1,0 +1,130 @@
+//! What a host may set. Everything has a default.
+
+use std::time::Duration;
+
+use crate::hub::HubSettings;
+use crate::model::AccessSecret;
+
+/// How many attempts, and how long until they have all come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateLimit {
+    /// Attempts at once; at least 1.
+    pub burst: u32,
+    /// Time in which a spent burst comes back, evenly.
+    pub per: Duration,
+}
+
+impl RateLimit {
+    /// So many attempts within that time.
+    pub const fn new(burst: u32, per: Duration) -> Self {
+        Self { burst, per }
+    }
+}
+
+/// A key that access tokens are signed with.
+#[derive(Debug, Clone)]
+pub struct SigningKey {
+    /// Its name, which tokens carry as `kid`.
+    pub id: String,
+    /// The secret.
+    pub secret: AccessSecret,
+}
+
+/// Access and refresh tokens.
+#[derive(Debug, Clone)]
+pub struct TokenSettings {
+    /// The first one signs, all of them verify: to rotate, put a new one in front and take the old one out after
+    /// `access_ttl`.
+    pub keys: Vec<SigningKey>,
+    /// `iss` of the tokens. Default: `chatcore`.
+    pub issuer: String,
+    /// `aud` of the tokens. Default: `chatcore`.
+    pub audience: String,
+    /// How long an access token is good for. Default: 15 minutes.
+    pub access_ttl: Duration,
+    /// How long a session lives without a refresh. Default: 30 days.
+    pub refresh_ttl: Duration,
+    /// How long after its first use the refresh token used last may be repeated. Default: 30 s.
+    pub refresh_grace: Duration,
+}
+
+/// Password hashing: Argon2id.
+#[derive(Debug, Clone, Copy)]
+pub struct HashSettings {
+    /// Memory in KiB. Default: 19456 (OWASP Password Storage Cheat Sheet).
+    pub memory_kib: u32,
+    /// Passes. Default: 2.
+    pub iterations: u32,
+    /// Hashes computed at once; further ones wait. Default: the number of cores.
+    pub workers: usize,
+}
+
+/// What a host may set.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Access and refresh tokens.
+    pub tokens: TokenSettings,
+    /// Password hashing.
+    pub hashing: HashSettings,
+    /// Listeners, tails, presence.
+    pub hub: HubSettings,
+    /// Members a group. Default: 1000.
+    pub max_members: u32,
+    /// Different reactions a message. Default: 20.
+    pub max_reactions: u32,
+    /// Further behind than this many events, a resume is answered with a fresh start. Default: 1000.
+    pub resume_events: u64,
+    /// Whether only friends may open a direct room. Default: no.
+    pub friends_only: bool,
+    /// Logins tried for one account. `None`: unlimited. Default: 10 a minute.
+    pub logins_per_account: Option<RateLimit>,
+    /// Logins and refreshes tried from one address. Default: 60 a minute.
+    pub logins_per_address: Option<RateLimit>,
+    /// Registrations from one address. Default: 20 an hour.
+    pub registrations_per_address: Option<RateLimit>,
+    /// How long a session, a membership or a block is trusted without asking the store. Default: 5 s.
+    pub trust: Duration,
+    /// How often what connected users rely on is compared with the store. Default: 2 s; must be below `trust`.
+    pub reconcile_every: Duration,
+    /// How often changes that another node left unfinished are looked for. Default: 30 s.
+    pub sweep_every: Duration,
+    /// Drafts that wait for the log at most; further senders wait. Default: 4096.
+    pub append_queue: usize,
+    /// Drafts a batch. Default: 512.
+    pub append_batch: usize,
+}
+
+impl Settings {
+    /// The defaults, with the one key that must be given.
+    pub fn new(secret: AccessSecret) -> Self {
+        let minute = Duration::from_secs(60);
+        Self {
+            tokens: TokenSettings {
+                keys: vec![SigningKey { id: "1".to_owned(), secret }],
+                issuer: "chatcore".to_owned(),
+                audience: "chatcore".to_owned(),
+                access_ttl: 15 * minute,
+                refresh_ttl: 30 * 24 * 60 * minute,
+                refresh_grace: Duration::from_secs(30),
+            },
+            hashing: HashSettings {
+                memory_kib: 19_456,
+                iterations: 2,
+                workers: std::thread::available_parallelism().map_or(2, usize::from),
+            },
+            hub: HubSettings::default(),
+            max_members: 1000,
+            max_reactions: 20,
+            resume_events: 1000,
+            friends_only: false,
+            logins_per_account: Some(RateLimit::new(10, minute)),
+            logins_per_address: Some(RateLimit::new(60, minute)),
+            registrations_per_address: Some(RateLimit::new(20, 60 * minute)),
+            trust: Duration::from_secs(5),
+            reconcile_every: Duration::from_secs(2),
+            sweep_every: Duration::from_secs(30),
+            append_queue: 4096,
+            append_batch: 512,
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! What goes on beside the requests: reconciling with the store, presence, sweeps.
+//!
+//! The tasks hold the service weakly: they end when the last [`Chat`] is dropped.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::error::Result;
+use super::{Chat, Inner};
+use crate::hub::{Link, Scope};
+use crate::id::{RoomId, SessionId, UserId};
+use crate::model::{Seq, Standing};
+
+/// Ids in one query of the store.
+const CHUNK: usize = 500;
+/// Unfinished changes that are this young are still being made by whoever began them.
+const UNSETTLED_AFTER: Duration = Duration::from_secs(10);
+const SWEEP_LIMIT: u32 = 200;
+
+pub(crate) fn spawn(chat: &Chat) {
+    let settings = &chat.inner.settings;
+    let inner = Arc::downgrade(&chat.inner);
+    tokio::spawn(every(inner.clone(), settings.reconcile_every, async |chat| chat.reconcile().await));
+    tokio::spawn(every(inner.clone(), settings.sweep_every, async |chat| chat.sweep().await));
+    tokio::spawn(presence(inner, chat.inner.hub.clone()));
+}
+
+async fn every(inner: Weak<Inner>, period: Duration, work: impl AsyncFn(&Chat) -> Result<()>) {
+    let mut ticks = tokio::time::interval(period.max(Duration::from_millis(10)));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Some(inner) = inner.upgrade() else { return };
+        if let Err(error) = work(&Chat { inner }).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "upkeep failed and will be tried again");
+        }
+    }
+}
+
+async fn presence(inner: Weak<Inner>, hub: crate::hub::Hub) {
+    // Holds the hub alone while it waits, and looks now and then whether the service is still there.
+    const LOOK: Duration = Duration::from_secs(30);
+    loop {
+        let changes = tokio::time::timeout(LOOK, hub.presence_changes()).await.unwrap_or_default();
+        let Some(inner) = inner.upgrade() else { return };
+        let chat = Chat { inner };
+        for change in changes {
+            chat.presence_changed(change.user, change.status, change.gone_for).await;
+        }
+    }
+}
+
+impl Chat {
+    /// Compares with the store what connected users rely on: that their sessions live, that they read all their rooms, and where
+    /// the logs of those rooms end. What another node has done, or a notice that was lost, is found here.
+    async fn reconcile(&self) -> Result<()> {
+        let links = self.inner.hub.all();
+        if links.is_empty() {
+            return Ok(());
+        }
+        self.reconcile_sessions(&links).await?;
+        self.reconcile_memberships(&links).await?;
+        self.reconcile_heads().await
+    }
+
+    async fn reconcile_sessions(&self, links: &[Arc<Link>]) -> Result<()> {
+        let mut by_session: HashMap<SessionId, (UserId, Vec<&Arc<Link>>)> = HashMap::new();
+        for link in links {
+            by_session.entry(link.session).or_insert_with(|| (link.user, Vec::new())).1.push(link);
+        }
+        let ids: Vec<SessionId> = by_session.keys().copied().collect();
+        for chunk in ids.chunks(CHUNK) {
+            let began = Instant::now();
+            let alive = self.inner.storage.sessions.alive(chunk, self.now()).await?;
+            let alive: std::collections::HashSet<SessionId> = alive.into_iter().map(|session| session.id).collect();
+            for id in chunk {
+                let Some((user, links)) = by_session.get(id) else { continue };
+                if alive.contains(id) {
+                    links.iter().for_each(|link| link.trust(began + self.inner.settings.trust));
+                } else {
+                    self.sessions_ended(*user, &[*id]).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn reconcile_memberships(&self, links: &[Arc<Link>]) -> Result<()> {
+        let mut users: Vec<UserId> = links.iter().filter(|link| link.scope == Scope::All).map(|l| l.user).collect();
+        users.sort_unstable();
+        users.dedup();
+        for chunk in users.chunks(CHUNK) {
+            let mut rooms: HashMap<UserId, Vec<RoomId>> = HashMap::new();
+            for (user, room) in self.inner.storage.rooms.rooms_of(chunk).await? {
+                rooms.entry(user).or_default().push(room);
+            }
+            for (user, rooms) in rooms {
+                let missing: Vec<_> =
+                    self.inner.hub.missing(user, &rooms).into_iter().map(|room| (room, user)).collect();
+                if missing.is_empty() {
+                    continue;
+                }
+                for standing in self.inner.storage.rooms.standings(&missing).await? {
+                    if let Standing::Member(membership) = standing
+                        && let Some(seq) = membership.member.joined_seq.map(Seq::number)
+                    {
+                        tracing::debug!(%user, room = %membership.room.id, "a room was missed");
+                        self.inner.hub.joined(user, membership.room.id, seq);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn reconcile_heads(&self) -> Result<()> {
+        for chunk in self.inner.hub.rooms().chunks(CHUNK) {
+            for head in self.inner.storage.messages.heads(chunk).await? {
+                self.inner.hub.note_head(head.room, head.seq.number());
+            }
+        }
+        Ok(())
+    }
+
+    /// Finishes what somebody was stopped half-way through, and removes what has lapsed.
+    async fn sweep(&self) -> Result<()> {
+        let now = self.now();
+        for room in self.inner.storage.rooms.unsettled(now.minus(UNSETTLED_AFTER), SWEEP_LIMIT).await? {
+            tracing::info!(%room, "finishing a change that was left half-way");
+            self.settle(room).await?;
+        }
+        self.inner.storage.sessions.purge(now, SWEEP_LIMIT).await?;
+        self.inner.logins_by_account.forget_idle();
+        self.inner.logins_by_address.forget_idle();
+        self.inner.registrations.forget_idle();
+        Ok(())
+    }
+}

@@ -1,0 +1,200 @@
+//! What can be set, by flags or by the environment.
+
+use std::net::SocketAddr;
+use std::num::ParseIntError;
+use std::str::FromStr;
+use std::time::Duration;
+
+use chatcore::model::AccessSecret;
+use chatcore::service::RateLimit;
+use chatcore_hyper::{AllowedOrigins, ClientAddress, HttpSettings};
+use clap::{Parser, ValueEnum};
+
+/// A chat server: REST and WebSocket over an embedded database, with a page to try it.
+#[derive(Debug, Parser)]
+#[command(name = "server", version)]
+pub(crate) struct Settings {
+    /// Address to listen on; port 0 takes a free one. The address is printed.
+    #[arg(long, env = "CHATCORE_LISTEN", default_value = "127.0.0.1:8080")]
+    pub(crate) listen: SocketAddr,
+
+    /// Where everything is kept: `sqlite:FILE` (made at the first start) or `memory` (gone at the end).
+    #[arg(long, env = "CHATCORE_STORE", default_value = "sqlite:chatcore.db")]
+    pub(crate) store: Store,
+
+    /// Key that access tokens are signed with, at least 32 bytes. When none is given, one is made and kept in a file beside the
+    /// database (`chatcore.db.secret`).
+    #[arg(long, env = "CHATCORE_JWT_SECRET", hide_env_values = true)]
+    pub(crate) jwt_secret: Option<String>,
+
+    /// What all paths of the API begin with, such as `/api`. The page stays at `/` only without one.
+    #[arg(long, env = "CHATCORE_PREFIX", default_value = "", value_parser = prefix)]
+    pub(crate) prefix: String,
+
+    /// A further origin whose pages may call, as `scheme://host[:port]`; may be given more than once. `*` allows all.
+    #[arg(long = "origin", env = "CHATCORE_ORIGINS", value_delimiter = ',')]
+    pub(crate) origins: Vec<String>,
+
+    /// Header in which a trusted proxy in front of the server tells the client's address, such as `x-forwarded-for`.
+    #[arg(long, env = "CHATCORE_CLIENT_ADDRESS_HEADER")]
+    pub(crate) client_address_header: Option<http::HeaderName>,
+
+    /// Logins that may be tried for one account, as `COUNT/SECONDS`, or `off`.
+    #[arg(long, env = "CHATCORE_LOGINS_PER_ACCOUNT", default_value = "10/60")]
+    pub(crate) logins_per_account: Rate,
+
+    /// Logins and refreshes that may be tried from one address, as `COUNT/SECONDS`, or `off`.
+    #[arg(long, env = "CHATCORE_LOGINS_PER_ADDRESS", default_value = "60/60")]
+    pub(crate) logins_per_address: Rate,
+
+    /// Registrations from one address, as `COUNT/SECONDS`, or `off`.
+    #[arg(long, env = "CHATCORE_REGISTRATIONS_PER_ADDRESS", default_value = "20/3600")]
+    pub(crate) registrations_per_address: Rate,
+
+    /// REST requests of one user, as `COUNT/SECONDS`, or `off`.
+    #[arg(long, env = "CHATCORE_REQUESTS_PER_USER", default_value = "200/10")]
+    pub(crate) requests_per_user: Rate,
+
+    /// Requests without a good token from one address, as `COUNT/SECONDS`, or `off`.
+    #[arg(long, env = "CHATCORE_REQUESTS_PER_ADDRESS", default_value = "200/10")]
+    pub(crate) requests_per_address: Rate,
+
+    /// Frames a second that one socket may send.
+    #[arg(long, env = "CHATCORE_FRAMES_PER_SECOND", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) frames_per_second: u32,
+
+    /// Sockets that one user may hold.
+    #[arg(long, env = "CHATCORE_CONNECTIONS_PER_USER", default_value_t = 32)]
+    pub(crate) connections_per_user: usize,
+
+    /// Milliseconds between two pings of a socket.
+    #[arg(long, env = "CHATCORE_HEARTBEAT_MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(100..))]
+    pub(crate) heartbeat_ms: u64,
+
+    /// Seconds that an access token is good for.
+    #[arg(long, env = "CHATCORE_ACCESS_TTL", default_value_t = 900, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) access_ttl: u64,
+
+    /// Whether only friends may open a direct room.
+    #[arg(long, env = "CHATCORE_FRIENDS_ONLY")]
+    pub(crate) friends_only: bool,
+
+    /// How the log is written, to standard error. What is logged is set by `RUST_LOG` (default: `info`).
+    #[arg(long, env = "CHATCORE_LOG_FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
+}
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+/// Where everything is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Store {
+    Memory,
+    Sqlite(String),
+}
+
+impl FromStr for Store {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            None if text == "memory" => Ok(Self::Memory),
+            Some(("sqlite", file)) if !file.trim_start_matches('/').is_empty() => Ok(Self::Sqlite(text.to_owned())),
+            _ => Err("has to be `sqlite:FILE` or `memory`".to_owned()),
+        }
+    }
+}
+
+/// `COUNT/SECONDS`, or `off`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rate(pub(crate) Option<RateLimit>);
+
+impl FromStr for Rate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        let wrong = |_: ParseIntError| "has to be `COUNT/SECONDS` or `off`".to_owned();
+        let (count, seconds) = text.split_once('/').ok_or("has to be `COUNT/SECONDS` or `off`")?;
+        let (count, seconds): (u32, u64) = (count.parse().map_err(wrong)?, seconds.parse().map_err(wrong)?);
+        if count == 0 || seconds == 0 {
+            return Err("neither number may be 0; `off` sets no limit".to_owned());
+        }
+        Ok(Self(Some(RateLimit::new(count, Duration::from_secs(seconds)))))
+    }
+}
+
+fn prefix(text: &str) -> Result<String, String> {
+    if text.is_empty() || (text.starts_with('/') && !text.ends_with('/') && !text.contains(['?', '#', '{'])) {
+        Ok(text.to_owned())
+    } else {
+        Err("has to begin with `/` and not to end with it".to_owned())
+    }
+}
+
+impl Settings {
+    /// What the core is to be set to.
+    pub(crate) fn core(&self, secret: AccessSecret) -> chatcore::Settings {
+        let mut settings = chatcore::Settings::new(secret);
+        settings.tokens.access_ttl = Duration::from_secs(self.access_ttl);
+        settings.hub.connections_per_user = self.connections_per_user;
+        settings.friends_only = self.friends_only;
+        settings.logins_per_account = self.logins_per_account.0;
+        settings.logins_per_address = self.logins_per_address.0;
+        settings.registrations_per_address = self.registrations_per_address.0;
+        settings
+    }
+
+    /// What the transport is to be set to.
+    pub(crate) fn http(&self) -> HttpSettings {
+        let origins = match self.origins.as_slice() {
+            [] => AllowedOrigins::Own,
+            all if all.iter().any(|origin| origin == "*") => AllowedOrigins::Any,
+            list => AllowedOrigins::List(list.to_vec()),
+        };
+        HttpSettings {
+            prefix: self.prefix.clone(),
+            origins,
+            client_address: self.client_address_header.clone().map_or(ClientAddress::Peer, ClientAddress::Header),
+            requests_per_user: self.requests_per_user.0,
+            requests_per_address: self.requests_per_address.0,
+            frames_per_second: self.frames_per_second,
+            heartbeat: Duration::from_millis(self.heartbeat_ms),
+            ..HttpSettings::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stores_and_rates_parse_or_say_how() {
+        assert_eq!("memory".parse(), Ok(Store::Memory));
+        assert_eq!("sqlite:a.db".parse(), Ok(Store::Sqlite("sqlite:a.db".into())));
+        for wrong in ["", "sqlite", "sqlite:", "postgres://x", "memory:x"] {
+            assert!(wrong.parse::<Store>().is_err(), "{wrong}");
+        }
+        assert_eq!("off".parse(), Ok(Rate(None)));
+        assert_eq!("5/60".parse(), Ok(Rate(Some(RateLimit::new(5, Duration::from_secs(60))))));
+        for wrong in ["", "5", "0/1", "1/0", "-1/1", "a/b"] {
+            assert!(wrong.parse::<Rate>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_flags_are_consistent() {
+        use clap::CommandFactory as _;
+        Settings::command().debug_assert();
+    }
+}
