@@ -12,6 +12,7 @@ use chatcore::model::AccessSecret;
 use chatcore::store::Storage;
 use chatcore::{Chat, Settings};
 use chatcore_hyper::{Api, HttpSettings};
+use chatcore_sqlx::SqliteStore;
 use fastwebsockets::{FragmentCollector, Frame, OpCode, Payload};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Empty, Full};
@@ -96,8 +97,7 @@ impl Server {
             Store::Sqlite => {
                 let folder = tempfile::tempdir().unwrap();
                 let url = format!("sqlite:{}", folder.path().join("chat.db").display());
-                let _ = (url, folder);
-                panic!("TEMPORARY: until chatcore-sqlx is there")
+                (SqliteStore::connect(&url).await.unwrap().storage(), Some(folder))
             }
         };
         let chat = Chat::builder(storage.clone(), core).start().unwrap();

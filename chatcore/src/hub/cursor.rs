@@ -131,3 +131,274 @@ impl Cursor {
         self.stopped
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::hub::tail::TailLimits;
+    use crate::id::RoomId;
+    use crate::model::{Event, Role, Seq};
+    use crate::time::Timestamp;
+
+    const LIMITS: TailLimits = TailLimits { events: 4, bytes: 1 << 20 };
+
+    fn user(n: u128) -> UserId {
+        UserId::from_uuid(Uuid::from_u128(n))
+    }
+
+    /// The log, the tail of the node, what has been committed but not published, and one listener.
+    struct World {
+        log: Vec<Event>,
+        tail: Tail,
+        published: usize,
+        cursor: Option<Cursor>,
+        /// Whether the listener is a member, and by which event.
+        joined: Option<u64>,
+        /// What the listener got since its connection began.
+        got: Vec<u64>,
+        start: u64,
+        /// A page read from the store that has not been offered yet, and its epoch.
+        page: Option<(Vec<Event>, u64, bool)>,
+    }
+
+    #[derive(Debug, Clone)]
+    enum Op {
+        Post,
+        PublishNext,
+        PublishLost,
+        Restart,
+        Poll { max: usize },
+        StoreAnswers,
+        StorePageArrives { limit: usize },
+        Disconnect,
+        Connect { behind: u64 },
+        Remove,
+        Rejoin,
+        NoteHead,
+    }
+
+    fn ops() -> impl Strategy<Value = Vec<Op>> {
+        let op = prop_oneof![
+            5 => Just(Op::Post),
+            4 => Just(Op::PublishNext),
+            1 => Just(Op::PublishLost),
+            1 => Just(Op::Restart),
+            6 => (1usize..4).prop_map(|max| Op::Poll { max }),
+            3 => Just(Op::StoreAnswers),
+            3 => (1usize..5).prop_map(|limit| Op::StorePageArrives { limit }),
+            1 => Just(Op::Disconnect),
+            2 => (0u64..6).prop_map(|behind| Op::Connect { behind }),
+            1 => Just(Op::Remove),
+            1 => Just(Op::Rejoin),
+            1 => Just(Op::NoteHead),
+        ];
+        prop::collection::vec(op, 1..120)
+    }
+
+    impl World {
+        fn new() -> Self {
+            let mut world = Self {
+                log: Vec::new(),
+                tail: Tail::default(),
+                published: 0,
+                cursor: None,
+                joined: None,
+                got: Vec::new(),
+                start: 0,
+                page: None,
+            };
+            world.append(EventKind::Joined { user: user(1), role: Role::Member });
+            world.joined = Some(1);
+            world
+        }
+
+        fn append(&mut self, kind: EventKind) -> u64 {
+            let number = self.log.len() as u64 + 1;
+            self.log.push(Event {
+                room: RoomId::from_uuid(Uuid::nil()),
+                seq: Seq::new(number).unwrap(),
+                at: Timestamp::from_micros(0),
+                actor: None,
+                kind,
+            });
+            number
+        }
+
+        fn head(&self) -> u64 {
+            self.log.len() as u64
+        }
+
+        fn publish(&mut self, to: usize) {
+            while self.published < to {
+                self.tail.publish(self.log[self.published].clone(), LIMITS);
+                self.published += 1;
+            }
+        }
+
+        fn connect(&mut self, behind: u64) {
+            // Registered, then the head read, then the membership checked.
+            let Some(joined) = self.joined else { return };
+            let head = self.head();
+            let position = head.saturating_sub(behind);
+            self.tail.note_head(head);
+            self.cursor = Some(Cursor::new(user(1), position, joined, self.tail.epoch()));
+            self.start = position;
+            self.got.clear();
+            self.page = None;
+        }
+
+        fn take(&mut self, events: Vec<Arc<Logged>>) {
+            let Some(cursor) = &mut self.cursor else { return };
+            let mut out = Vec::new();
+            let accepted = cursor.accept(events, &mut out);
+            for logged in &out {
+                let number = logged.event().seq.number();
+                let last = self.got.last().copied().unwrap_or(self.start);
+                let left = number > last + 1;
+                if left {
+                    // The only hole that there may be: from the own leaving to the own coming again.
+                    assert!(matches!(self.log[last as usize - 1].kind, EventKind::Left { user: u, .. } if u == user(1)));
+                    assert!(
+                        matches!(self.log[number as usize - 1].kind, EventKind::Joined { user: u, .. } if u == user(1)),
+                        "began again with {number}"
+                    );
+                }
+                assert!(number > last, "a repeat");
+                self.got.push(number);
+            }
+            if matches!(accepted, Accepted::Left(_)) {
+                let last = *self.got.last().unwrap();
+                assert!(matches!(self.log[last as usize - 1].kind, EventKind::Left { .. }), "the leaving comes last");
+            }
+        }
+
+        fn poll(&mut self, max: usize) -> bool {
+            let Some(cursor) = &self.cursor else { return false };
+            match cursor.step(&self.tail, max, usize::MAX) {
+                Step::Offer(events) => {
+                    self.take(events);
+                    true
+                }
+                Step::Read => {
+                    if self.page.is_none() {
+                        self.read_store(3);
+                    }
+                    self.offer_page();
+                    true
+                }
+                Step::Wait | Step::Stopped => false,
+            }
+        }
+
+        /// The store answers a read, from what is committed at that moment.
+        fn read_store(&mut self, limit: usize) {
+            let Some(cursor) = &self.cursor else { return };
+            let after = cursor.position() as usize;
+            let events: Vec<_> = self.log.iter().skip(after).take(limit).cloned().collect();
+            let last = events.len() < limit;
+            self.page = Some((events, self.tail.epoch(), last));
+        }
+
+        fn offer_page(&mut self) {
+            let Some((events, epoch, last)) = self.page.take() else { return };
+            self.take(events.into_iter().map(|event| Arc::new(Logged::new(event))).collect());
+            if last && let Some(cursor) = &mut self.cursor {
+                cursor.caught_up(epoch);
+            }
+        }
+
+        fn run(&mut self, op: &Op) {
+            match op {
+                Op::Post => {
+                    self.append(EventKind::Deleted { target: Seq::FIRST });
+                }
+                Op::PublishNext => self.publish((self.published + 1).min(self.log.len())),
+                Op::PublishLost => {
+                    // An append whose outcome was in doubt: it stands in the log, and nobody published it.
+                    if self.published < self.log.len() {
+                        self.published = self.log.len();
+                        self.tail.suspect();
+                    }
+                }
+                Op::Restart => {
+                    self.tail = Tail::default();
+                    self.published = self.log.len();
+                    self.cursor = None;
+                }
+                Op::Poll { max } => {
+                    self.poll(*max);
+                }
+                Op::StoreAnswers => self.offer_page(),
+                Op::StorePageArrives { limit } => self.read_store(*limit),
+                Op::Disconnect => self.cursor = None,
+                Op::Connect { behind } => self.connect(*behind),
+                Op::Remove => {
+                    if self.joined.take().is_some() {
+                        self.append(EventKind::Left { user: user(1), reason: LeaveReason::Removed });
+                    }
+                }
+                Op::Rejoin => {
+                    if self.joined.is_none() {
+                        let seq = self.append(EventKind::Joined { user: user(1), role: Role::Member });
+                        self.joined = Some(seq);
+                        if let Some(cursor) = &mut self.cursor {
+                            cursor.rejoin(seq);
+                        }
+                        self.tail.note_head(seq);
+                    }
+                }
+                Op::NoteHead => {
+                    let head = self.head();
+                    self.tail.note_head(head);
+                }
+            }
+        }
+
+        /// Everything is published and polled: the listener has all that it may have.
+        fn settle(&mut self) {
+            self.publish(self.log.len());
+            self.tail.note_head(self.head());
+            while self.poll(2) {}
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+        #[test]
+        fn no_hole_no_repeat_no_leak(ops in ops()) {
+            let mut world = World::new();
+            for op in &ops {
+                world.run(op);
+            }
+            world.settle();
+            let Some(cursor) = &world.cursor else { return Ok(()) };
+            match world.joined {
+                Some(_) => {
+                    prop_assert!(!cursor.is_stopped());
+                    prop_assert_eq!(cursor.position(), world.head());
+                }
+                None => {
+                    // Stopped by the last leaving, and nothing above it was let through.
+                    let left = world.log.iter().rposition(|e| matches!(e.kind, EventKind::Left { .. })).unwrap() as u64 + 1;
+                    prop_assert!(cursor.is_stopped());
+                    prop_assert_eq!(world.got.last().copied().unwrap_or(left), left);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn old_leavings_are_history() {
+        let mut world = World::new();
+        world.run(&Op::Remove);
+        world.run(&Op::Rejoin);
+        world.run(&Op::Post);
+        world.connect(4);
+        world.settle();
+        assert_eq!(world.got, [1, 2, 3, 4]);
+    }
+}

@@ -1,0 +1,345 @@
+//! Appending to logs: one transaction a batch, one statement for a run of posts.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use chatcore::id::RoomId;
+use chatcore::model::{Draft, EventKind, MessageKind, Posted, Seq};
+use chatcore::store::{AppendOutcome, Rejection, StoreError, StoreResult};
+use sqlx::{QueryBuilder, Transaction};
+use uuid::Uuid;
+
+use super::codec::{self, Flat, flatten, message_kind_code, number, seq, seq_number};
+use super::dialect::{self, Db, FOR_UPDATE};
+use super::error::store_error;
+use super::sql::{push_ids, runs};
+
+/// Rows of one insert.
+const ROWS: usize = 64;
+/// Keys looked up by one statement.
+const KEYS: usize = 32;
+
+/// The actor, or zeros for the host.
+fn owner(draft: &Draft) -> Uuid {
+    draft.actor.map_or(Uuid::nil(), |actor| actor.uuid())
+}
+
+type Key = (Uuid, Uuid, String);
+
+fn key(draft: &Draft) -> Key {
+    (draft.room.uuid(), owner(draft), draft.key.as_str().to_owned())
+}
+
+struct LogRow<'a> {
+    seq: Seq,
+    draft: &'a Draft,
+    flat: Flat,
+}
+
+#[derive(Clone, Copy)]
+struct Head {
+    number: u64,
+    /// The last post of this batch, if there is one.
+    post: Option<(Seq, i64)>,
+    changed: bool,
+}
+
+/// A batch on its way into one transaction.
+struct Batch<'a> {
+    tx: Transaction<'static, Db>,
+    max_reactions: u32,
+    heads: HashMap<RoomId, Head>,
+    known: HashMap<Key, Seq>,
+    /// Events that are decided and not written yet.
+    log: Vec<LogRow<'a>>,
+    /// Which of them are new messages.
+    posts: Vec<usize>,
+}
+
+/// Appends drafts; see [`chatcore::store::MessageStore::append`].
+pub(super) async fn append(
+    pool: &sqlx::Pool<Db>,
+    drafts: &[Draft],
+    max_reactions: u32,
+) -> StoreResult<Vec<AppendOutcome>> {
+    if drafts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let tx = dialect::begin(pool).await.map_err(store_error)?;
+    let mut batch = Batch {
+        tx,
+        max_reactions,
+        heads: HashMap::new(),
+        known: HashMap::new(),
+        log: Vec::new(),
+        posts: Vec::new(),
+    };
+    batch.read_heads(drafts).await?;
+    batch.read_known(drafts).await?;
+    let mut outcomes = Vec::with_capacity(drafts.len());
+    for draft in drafts {
+        outcomes.push(batch.append(draft).await?);
+    }
+    batch.flush().await?;
+    batch.write_heads().await?;
+    batch.tx.commit().await.map_err(store_error)?;
+    Ok(outcomes)
+}
+
+impl<'a> Batch<'a> {
+    /// Reads where the logs end, and locks them, in the order of their ids so that no two writers wait for each other.
+    async fn read_heads(&mut self, drafts: &[Draft]) -> StoreResult<()> {
+        let rooms: BTreeSet<RoomId> = drafts.iter().map(|draft| draft.room).collect();
+        let ids: Vec<Uuid> = rooms.iter().map(|room| room.uuid()).collect();
+        for run in runs(&ids, ROWS) {
+            let mut query = QueryBuilder::<Db>::new("SELECT room_id, head FROM chat_heads WHERE room_id IN ");
+            push_ids(&mut query, run);
+            query.push(" ORDER BY room_id").push(FOR_UPDATE);
+            let rows: Vec<(Uuid, i64)> =
+                query.build_query_as().fetch_all(&mut *self.tx).await.map_err(store_error)?;
+            for (room, head) in rows {
+                let number = u64::try_from(head).map_err(|_| codec::corrupt())?;
+                self.heads.insert(RoomId::from_uuid(room), Head { number, post: None, changed: false });
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads which of the drafts are in the logs already.
+    async fn read_known(&mut self, drafts: &[Draft]) -> StoreResult<()> {
+        for run in runs(drafts, KEYS) {
+            let mut query = QueryBuilder::<Db>::new("SELECT room_id, owner, dedup, seq FROM chat_log WHERE ");
+            let mut any = query.separated(" OR ");
+            for draft in run {
+                any.push("(room_id = ").push_bind_unseparated(draft.room.uuid());
+                any.push_unseparated(" AND owner = ").push_bind_unseparated(owner(draft));
+                any.push_unseparated(" AND dedup = ").push_bind_unseparated(draft.key.as_str().to_owned());
+                any.push_unseparated(")");
+            }
+            let rows: Vec<(Uuid, Uuid, String, i64)> =
+                query.build_query_as().fetch_all(&mut *self.tx).await.map_err(store_error)?;
+            for (room, owner, dedup, number) in rows {
+                self.known.insert((room, owner, dedup), seq(number)?);
+            }
+        }
+        Ok(())
+    }
+
+    async fn append(&mut self, draft: &'a Draft) -> StoreResult<AppendOutcome> {
+        let key = key(draft);
+        if let Some(first) = self.known.get(&key) {
+            return Ok(AppendOutcome::Duplicate(*first));
+        }
+        let head = self.heads.get(&draft.room).map_or(0, |head| head.number);
+        let Some(next) = Seq::new(head + 1) else { return Ok(AppendOutcome::Rejected(Rejection::Full)) };
+        match self.apply(draft, next).await? {
+            Ok(true) => {}
+            Ok(false) => return Ok(AppendOutcome::Unchanged),
+            Err(rejection) => return Ok(AppendOutcome::Rejected(rejection)),
+        }
+        let flat = flatten(&draft.kind).ok_or_else(|| StoreError::corrupt("an event of an unknown kind"))?;
+        let head = self.heads.entry(draft.room).or_insert(Head { number: 0, post: None, changed: false });
+        head.number = next.number();
+        head.changed = true;
+        if flat.kind == codec::POSTED {
+            head.post = Some((next, draft.at.micros()));
+            self.posts.push(self.log.len());
+        }
+        self.log.push(LogRow { seq: next, draft, flat });
+        self.known.insert(key, next);
+        Ok(AppendOutcome::Appended(next))
+    }
+
+    /// Makes the messages what the draft wants them to be, but for a new one, which is written by the flush. Answers
+    /// whether there is something to append.
+    async fn apply(&mut self, draft: &Draft, next: Seq) -> StoreResult<Result<bool, Rejection>> {
+        let target = match &draft.kind {
+            EventKind::Posted(Posted { reply_to: None, .. }) => return Ok(Ok(true)),
+            EventKind::Posted(Posted { reply_to: Some(target), .. })
+            | EventKind::Edited { target, .. }
+            | EventKind::Deleted { target }
+            | EventKind::ReactionAdded { target, .. }
+            | EventKind::ReactionRemoved { target, .. } => *target,
+            _ => return Ok(Ok(true)),
+        };
+        // The target may be in this very batch.
+        self.flush().await?;
+        let row: Option<(i64, Option<String>)> =
+            sqlx::query_as("SELECT deleted, body FROM chat_messages WHERE room_id = ? AND seq = ?")
+                .bind(draft.room.uuid())
+                .bind(seq_number(target))
+                .fetch_optional(&mut *self.tx)
+                .await
+                .map_err(store_error)?;
+        let Some((deleted, old_body)) = row else { return Ok(Err(Rejection::NoTarget)) };
+        let deleted = deleted != 0;
+        match &draft.kind {
+            EventKind::Edited { .. } if deleted => Ok(Err(Rejection::Deleted)),
+            EventKind::Edited { body, .. } if old_body.as_deref() == body.as_ref().map(|body| body.as_str()) => {
+                Ok(Ok(false))
+            }
+            EventKind::Edited { body, .. } => {
+                sqlx::query("UPDATE chat_messages SET body = ?, edited_at = ?, rev = ? WHERE room_id = ? AND seq = ?")
+                    .bind(body.as_ref().map(|body| body.as_str().to_owned()))
+                    .bind(draft.at.micros())
+                    .bind(seq_number(next))
+                    .bind(draft.room.uuid())
+                    .bind(seq_number(target))
+                    .execute(&mut *self.tx)
+                    .await
+                    .map_err(store_error)?;
+                Ok(Ok(true))
+            }
+            EventKind::Deleted { .. } if deleted => Ok(Ok(false)),
+            EventKind::Deleted { .. } => self.delete(draft.room, target, next).await.map(|()| Ok(true)),
+            EventKind::ReactionAdded { .. } if deleted => Ok(Err(Rejection::Deleted)),
+            EventKind::ReactionAdded { emoji, .. } => self.react(draft, target, emoji.as_str(), next).await,
+            EventKind::ReactionRemoved { emoji, .. } => {
+                let done = sqlx::query(
+                    "DELETE FROM chat_reactions WHERE room_id = ? AND seq = ? AND emoji = ? AND user_id = ?",
+                )
+                .bind(draft.room.uuid())
+                .bind(seq_number(target))
+                .bind(emoji.as_str())
+                .bind(owner(draft))
+                .execute(&mut *self.tx)
+                .await
+                .map_err(store_error)?;
+                if done.rows_affected() == 0 {
+                    return Ok(Ok(false));
+                }
+                self.set_rev(draft.room, target, next).await.map(|()| Ok(true))
+            }
+            _ => Ok(Ok(true)),
+        }
+    }
+
+    /// A tombstone: the bodies go out of the message, its event and its edits.
+    async fn delete(&mut self, room: RoomId, target: Seq, next: Seq) -> StoreResult<()> {
+        let statements = [
+            "UPDATE chat_messages SET body = NULL, deleted = 1, countable = 0 WHERE room_id = ? AND seq = ?",
+            "UPDATE chat_log SET body = NULL WHERE room_id = ? AND seq = ?",
+            "UPDATE chat_log SET body = NULL WHERE room_id = ? AND target = ? AND kind = 2",
+            "DELETE FROM chat_reactions WHERE room_id = ? AND seq = ?",
+        ];
+        for statement in statements {
+            sqlx::query(statement)
+                .bind(room.uuid())
+                .bind(seq_number(target))
+                .execute(&mut *self.tx)
+                .await
+                .map_err(store_error)?;
+        }
+        self.set_rev(room, target, next).await
+    }
+
+    async fn react(
+        &mut self,
+        draft: &Draft,
+        target: Seq,
+        emoji: &str,
+        next: Seq,
+    ) -> StoreResult<Result<bool, Rejection>> {
+        let there: Vec<(String, i64)> = sqlx::query_as(
+            "SELECT emoji, max(CASE WHEN user_id = ? THEN 1 ELSE 0 END) FROM chat_reactions \
+             WHERE room_id = ? AND seq = ? GROUP BY emoji",
+        )
+        .bind(owner(draft))
+        .bind(draft.room.uuid())
+        .bind(seq_number(target))
+        .fetch_all(&mut *self.tx)
+        .await
+        .map_err(store_error)?;
+        match there.iter().find(|(other, _)| other == emoji) {
+            Some((_, 1)) => return Ok(Ok(false)),
+            None if there.len() >= self.max_reactions as usize => return Ok(Err(Rejection::TooManyReactions)),
+            _ => {}
+        }
+        sqlx::query("INSERT INTO chat_reactions (room_id, seq, emoji, user_id, given) VALUES (?, ?, ?, ?, ?)")
+            .bind(draft.room.uuid())
+            .bind(seq_number(target))
+            .bind(emoji)
+            .bind(owner(draft))
+            .bind(seq_number(next))
+            .execute(&mut *self.tx)
+            .await
+            .map_err(store_error)?;
+        self.set_rev(draft.room, target, next).await.map(|()| Ok(true))
+    }
+
+    async fn set_rev(&mut self, room: RoomId, target: Seq, next: Seq) -> StoreResult<()> {
+        sqlx::query("UPDATE chat_messages SET rev = ? WHERE room_id = ? AND seq = ?")
+            .bind(seq_number(next))
+            .bind(room.uuid())
+            .bind(seq_number(target))
+            .execute(&mut *self.tx)
+            .await
+            .map(drop)
+            .map_err(store_error)
+    }
+
+    /// Writes what is decided.
+    async fn flush(&mut self) -> StoreResult<()> {
+        for run in runs(&self.log, ROWS) {
+            let mut query = QueryBuilder::<Db>::new(
+                "INSERT INTO chat_log (room_id, seq, created_at, actor, owner, dedup, kind, target, subject, detail, body) ",
+            );
+            query.push_values(run, |mut row, LogRow { seq, draft, flat }| {
+                row.push_bind(draft.room.uuid())
+                    .push_bind(seq_number(*seq))
+                    .push_bind(draft.at.micros())
+                    .push_bind(draft.actor.map(|actor| actor.uuid()))
+                    .push_bind(owner(draft))
+                    .push_bind(draft.key.as_str().to_owned())
+                    .push_bind(flat.kind)
+                    .push_bind(flat.target)
+                    .push_bind(flat.subject)
+                    .push_bind(flat.detail)
+                    .push_bind(flat.body.clone());
+            });
+            query.build().execute(&mut *self.tx).await.map_err(store_error)?;
+        }
+        for run in runs(&self.posts, ROWS) {
+            let mut query = QueryBuilder::<Db>::new(
+                "INSERT INTO chat_messages (room_id, seq, rev, sender, kind, body, client_id, reply_to, created_at, deleted, countable) ",
+            );
+            query.push_values(run, |mut row, index| {
+                let LogRow { seq, draft, flat } = &self.log[*index];
+                let EventKind::Posted(posted) = &draft.kind else { return };
+                let countable = posted.kind == MessageKind::Text && posted.body.is_some();
+                row.push_bind(draft.room.uuid())
+                    .push_bind(seq_number(*seq))
+                    .push_bind(seq_number(*seq))
+                    .push_bind(draft.actor.map(|actor| actor.uuid()))
+                    .push_bind(message_kind_code(posted.kind))
+                    .push_bind(flat.body.clone())
+                    .push_bind(posted.client_id.as_ref().map(|id| id.as_str().to_owned()))
+                    .push_bind(flat.target)
+                    .push_bind(draft.at.micros())
+                    .push_bind(i64::from(posted.body.is_none()))
+                    .push_bind(i64::from(countable));
+            });
+            query.build().execute(&mut *self.tx).await.map_err(store_error)?;
+        }
+        self.log.clear();
+        self.posts.clear();
+        Ok(())
+    }
+
+    async fn write_heads(&mut self) -> StoreResult<()> {
+        let heads: BTreeMap<RoomId, Head> =
+            self.heads.iter().filter(|(_, head)| head.changed).map(|(room, head)| (*room, *head)).collect();
+        let heads: Vec<(RoomId, Head)> = heads.into_iter().collect();
+        for run in runs(&heads, ROWS) {
+            let mut query = QueryBuilder::<Db>::new("INSERT INTO chat_heads (room_id, head, post_seq, post_at) ");
+            query.push_values(run, |mut row, (room, head)| {
+                row.push_bind(room.uuid())
+                    .push_bind(number(head.number))
+                    .push_bind(head.post.map(|(seq, _)| seq_number(seq)))
+                    .push_bind(head.post.map(|(_, at)| at));
+            });
+            query.push(dialect::UPSERT_HEAD);
+            query.build().execute(&mut *self.tx).await.map_err(store_error)?;
+        }
+        Ok(())
+    }
+}
