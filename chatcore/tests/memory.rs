@@ -14,3 +14,9 @@ mod conformance {
 
     chatcore::testing::conformance!(store);
 }
+
+#[test]
+fn model() {
+    use chatcore::testing::model;
+    model::run(model::cases(64), store);
+}

@@ -140,12 +140,7 @@ impl UserStore for MemoryStore {
         Ok(())
     }
 
-    async fn search(
-        &self,
-        prefix: &SearchKey,
-        after: Option<&SearchPosition>,
-        limit: u32,
-    ) -> StoreResult<Vec<User>> {
+    async fn search(&self, prefix: &SearchKey, after: Option<&SearchPosition>, limit: u32) -> StoreResult<Vec<User>> {
         Ok(self.users().search(prefix, after, limit as usize))
     }
 }
@@ -169,13 +164,7 @@ impl SessionStore for MemoryStore {
         Ok(self.sessions().alive(ids, at))
     }
 
-    async fn list(
-        &self,
-        user: UserId,
-        at: Timestamp,
-        after: Option<PageKey>,
-        limit: u32,
-    ) -> StoreResult<Vec<Session>> {
+    async fn list(&self, user: UserId, at: Timestamp, after: Option<PageKey>, limit: u32) -> StoreResult<Vec<Session>> {
         Ok(self.sessions().list(user, at, after, limit as usize))
     }
 
@@ -202,13 +191,7 @@ impl FriendshipStore for MemoryStore {
         Ok(self.friendships().request(request))
     }
 
-    async fn answer(
-        &self,
-        id: FriendshipId,
-        by: UserId,
-        accept: bool,
-        at: Timestamp,
-    ) -> StoreResult<Option<Answered>> {
+    async fn answer(&self, id: FriendshipId, by: UserId, accept: bool, at: Timestamp) -> StoreResult<Option<Answered>> {
         Ok(self.friendships().answer(id, by, accept, at))
     }
 

@@ -136,7 +136,8 @@ pub async fn a_duplicate_comes_before_a_rejection(storage: Storage) {
 /// What is not a message of the room is no target; the other drafts go through, without a hole.
 pub async fn rejections_are_one_by_one(storage: Storage) {
     let (room, ada) = (room_id(ROOM), user_id(ADA));
-    append_all(&storage, &[rename(room, ada, "name", "Name"), say("first"), edit(room, ada, "edit", seq(2), "x")]).await;
+    append_all(&storage, &[rename(room, ada, "name", "Name"), say("first"), edit(room, ada, "edit", seq(2), "x")])
+        .await;
     append_all(&storage, &(0..20).map(|n| post(room_id(2), ada, &n.to_string(), "there")).collect::<Vec<_>>()).await;
     let mut batch = vec![say("before")];
     // An event that is no message, an edit, a number beyond the end (of this room only), the draft's own.

@@ -98,7 +98,8 @@ pub async fn a_block_and_a_row_never_stand_together(storage: Storage) {
                 if index % 2 == 0 {
                     storage.friendships.block(from, to, at(1)).await.must();
                 } else {
-                    let new = crate::store::NewRequest { id: friendship_id(100 * round + index as u64), from, to, at: at(1) };
+                    let new =
+                        crate::store::NewRequest { id: friendship_id(100 * round + index as u64), from, to, at: at(1) };
                     storage.friendships.request(&new).await.must();
                 }
             }

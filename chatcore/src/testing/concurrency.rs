@@ -25,7 +25,10 @@ async fn follow(storage: Storage, room: RoomId, done: Arc<AtomicBool>) -> u64 {
         let is_last = done.load(Ordering::SeqCst);
         let page = storage.messages.events(room, LogRange::After(last), 7).await.must();
         let newest = storage.messages.events(room, LogRange::Before(seq(Seq::MAX)), 3).await.must();
-        assert!(page.events.len() == 7 || last + page.events.len() as u64 == page.head, "short only at the end: {page:?}");
+        assert!(
+            page.events.len() == 7 || last + page.events.len() as u64 == page.head,
+            "short only at the end: {page:?}"
+        );
         for event in &page.events {
             last += 1;
             assert_eq!(event.seq.number(), last, "no hole and no repeat");
@@ -92,7 +95,8 @@ pub async fn logs_are_dense_at_every_moment(storage: Storage) {
             (event.actor, key.to_string(), number)
         }));
     }
-    let want: u64 = (0..WRITERS as u64).map(|writer| (0..BATCHES).map(|round| 1 + (round + writer) % 6).sum::<u64>()).sum();
+    let want: u64 =
+        (0..WRITERS as u64).map(|writer| (0..BATCHES).map(|round| 1 + (round + writer) % 6).sum::<u64>()).sum();
     assert_eq!(posted.len() as u64, want, "each once");
     assert_eq!(read.iter().sum::<u64>(), want);
 }
@@ -104,7 +108,8 @@ pub async fn opposite_orders_do_not_lock_each_other_out(storage: Storage) {
         let storage = storage.clone();
         async move {
             for round in 0..ROUNDS {
-                let draft = |number| post(room_id(number), user_id(writer as u64), &format!("{round}.{number}"), "text");
+                let draft =
+                    |number| post(room_id(number), user_id(writer as u64), &format!("{round}.{number}"), "text");
                 let mut batch: Vec<_> = (0..10).map(draft).collect();
                 if writer % 2 == 0 {
                     batch.reverse();
@@ -343,7 +348,11 @@ pub async fn appends_cut_off_beside_others_leave_dense_logs(storage: Storage) {
     for number in 0..ROOMS {
         for event in log(&storage, room(number)).await {
             count += 1;
-            keys.insert((number, event.actor, event.posted_message().and_then(|message| message.client_id).map(|id| id.to_string())));
+            keys.insert((
+                number,
+                event.actor,
+                event.posted_message().and_then(|message| message.client_id).map(|id| id.to_string()),
+            ));
         }
     }
     assert_eq!(count, WRITERS as u64 * ROUNDS, "each once");

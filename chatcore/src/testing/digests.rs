@@ -51,7 +51,8 @@ pub async fn heads_tell_where_logs_end(storage: Storage) {
 pub async fn unread_counts_what_others_wrote(storage: Storage) {
     append_all(&storage, &[say(ADA, "1"), say(BOB, "2"), say(BOB, "3"), system(room(), "4", "host")]).await;
     append_all(&storage, &[react(room(), user_id(BOB), "5", seq(2), "👍"), say(EVE, "6"), say(EVE, "7")]).await;
-    for (marker, want) in [(0, (1, 4)), (1, (1, 4)), (2, (2, 3)), (4, (4, 2)), (6, (6, 1)), (7, (7, 0)), (99, (99, 0))] {
+    for (marker, want) in [(0, (1, 4)), (1, (1, 4)), (2, (2, 3)), (4, (4, 2)), (6, (6, 1)), (7, (7, 0)), (99, (99, 0))]
+    {
         assert_eq!(unread(&storage, ADA, marker, 100).await, want, "Ada's marker at {marker}");
     }
     assert_eq!(unread(&storage, 9, 0, 100).await, (0, 5), "of one who wrote nothing");
@@ -107,8 +108,7 @@ pub async fn a_digest_shows_the_last_message(storage: Storage) {
 /// Many rooms at once, each with its own marker; empty logs are left out.
 pub async fn digests_of_many_rooms(storage: Storage) {
     for number in 1..=30 {
-        let batch: Vec<_> =
-            (0..number).map(|n| post(room_id(number), user_id(BOB), &n.to_string(), "text")).collect();
+        let batch: Vec<_> = (0..number).map(|n| post(room_id(number), user_id(BOB), &n.to_string(), "text")).collect();
         append_all(&storage, &batch).await;
     }
     let asked: Vec<_> = (1..=35).rev().map(|number| (room_id(number), number / 2)).collect();

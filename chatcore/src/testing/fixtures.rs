@@ -189,12 +189,8 @@ pub fn draft(room: RoomId, actor: Option<UserId>, key: &str, kind: EventKind) ->
 
 /// A message under a client's key.
 pub fn post(room: RoomId, sender: UserId, key: &str, text: &str) -> Draft {
-    let posted = Posted {
-        kind: MessageKind::Text,
-        body: Some(body(text)),
-        client_id: Some(client_id(key)),
-        reply_to: None,
-    };
+    let posted =
+        Posted { kind: MessageKind::Text, body: Some(body(text)), client_id: Some(client_id(key)), reply_to: None };
     draft(room, Some(sender), key, EventKind::Posted(posted))
 }
 

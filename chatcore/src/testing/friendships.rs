@@ -245,7 +245,8 @@ pub async fn lists_come_newest_first(storage: Storage) {
         let number = u64::from(number);
         let time = at(number as u32 / 3);
         let out = NewRequest { id: friendship_id(number), from: user_id(ADA), to: user_id(100 + number), at: time };
-        let to_me = NewRequest { id: friendship_id(50 + number), from: user_id(200 + number), to: user_id(ADA), at: time };
+        let to_me =
+            NewRequest { id: friendship_id(50 + number), from: user_id(200 + number), to: user_id(ADA), at: time };
         let friend = NewRequest { id: friendship_id(70 + number), from: user_id(300 + number), ..to_me };
         for request in [out, to_me, friend] {
             assert!(matches!(storage.friendships.request(&request).await.must(), Requested::Created(_)));
@@ -254,7 +255,8 @@ pub async fn lists_come_newest_first(storage: Storage) {
         assert!(matches!(accepted, Some(Answered::Changed(_))));
     }
     let mut fresh = 1000_u64;
-    for (list, first) in [(FriendshipList::Outgoing, 0), (FriendshipList::Incoming, 50), (FriendshipList::Friends, 70)] {
+    for (list, first) in [(FriendshipList::Outgoing, 0), (FriendshipList::Incoming, 50), (FriendshipList::Friends, 70)]
+    {
         let want: Vec<_> = (first..first + 9).rev().map(friendship_id).collect();
         for limit in 1..=10 {
             let got = paged(&storage, user_id(ADA), list, limit, async || {

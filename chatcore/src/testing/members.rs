@@ -31,8 +31,13 @@ async fn add(storage: &Storage, room: u64, by: u64, users: &[u64], max: u32) -> 
 }
 
 async fn remove(storage: &Storage, room: u64, by: u64, user: u64) -> Changed {
-    let removal =
-        Removal { room: room_id(room), by: user_id(by), user: user_id(user), intent: intent_id(200 + user), at: at(30) };
+    let removal = Removal {
+        room: room_id(room),
+        by: user_id(by),
+        user: user_id(user),
+        intent: intent_id(200 + user),
+        at: at(30),
+    };
     storage.rooms.remove(&removal).await.must()
 }
 

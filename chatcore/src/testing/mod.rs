@@ -31,6 +31,8 @@
 //! Contracts go through [`Storage`](crate::store::Storage), so a mix of stores can be tested as well as one. They never
 //! make users for rooms or friendships: the families may live in different databases, so none may refer to another.
 
+#![expect(clippy::test_attr_in_doctest, reason = "an adapter's test file looks like that")]
+
 pub mod append;
 pub mod blocks;
 mod clock;

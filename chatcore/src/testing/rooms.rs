@@ -140,10 +140,7 @@ pub async fn a_client_id_makes_one_group(storage: Storage) {
 pub async fn a_client_id_makes_one_group_under_a_race(storage: Storage) {
     let answers = race(RACERS, |index| {
         let storage = storage.clone();
-        let new = NewRoom {
-            client_id: Some(client_id("key")),
-            ..group(index as u32, &[user_id(ADA), user_id(BOB)])
-        };
+        let new = NewRoom { client_id: Some(client_id("key")), ..group(index as u32, &[user_id(ADA), user_id(BOB)]) };
         // All at one time, so that they differ by their ids alone.
         async move { create(&storage, &NewRoom { created_at: at(0), ..new }).await }
     })

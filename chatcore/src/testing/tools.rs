@@ -97,7 +97,10 @@ impl<F: Future + Unpin> Future for CutOff<F> {
 
 /// Fails unless both hold the same, in whatever order, as often.
 #[track_caller]
-pub(super) fn assert_same<T: Debug + Hash + Eq + Ord>(got: impl IntoIterator<Item = T>, want: impl IntoIterator<Item = T>) {
+pub(super) fn assert_same<T: Debug + Hash + Eq + Ord>(
+    got: impl IntoIterator<Item = T>,
+    want: impl IntoIterator<Item = T>,
+) {
     let mut got: Vec<_> = got.into_iter().collect();
     let mut want: Vec<_> = want.into_iter().collect();
     got.sort();

@@ -36,7 +36,7 @@ pub async fn an_account_is_found_by_all_its_names(storage: Storage) {
     let users = &storage.users;
     assert_eq!(users.account(new.id).await.must(), Some(want.clone()));
     assert_eq!(users.by_username(&new.username).await.must(), Some(want.user.clone()));
-    assert_eq!(users.users(&[new.id]).await.must(), [want.user.clone()]);
+    assert_eq!(users.users(&[new.id]).await.must(), std::slice::from_ref(&want.user));
     for found in [
         users.credentials(new.id).await.must(),
         users.credentials_by_username(&new.username).await.must(),
@@ -173,8 +173,7 @@ pub async fn a_profile_changes_field_by_field(storage: Storage) {
 pub async fn a_profile_changes_whole_or_not_at_all(storage: Storage) {
     assert_eq!(create(&storage, &new_user(1)).await, Ok(()));
     assert_eq!(create(&storage, &new_user(2)).await, Ok(()));
-    let change =
-        ProfileChange { display_name: Some(display_name("Another")), email: Some(email("User2@example.org")) };
+    let change = ProfileChange { display_name: Some(display_name("Another")), email: Some(email("User2@example.org")) };
     assert_eq!(storage.users.update_profile(user_id(1), &change).await.must(), Some(Err(EMAIL_TAKEN)));
     assert_eq!(storage.users.account(user_id(1)).await.must(), Some(account_of(&new_user(1))));
     assert_eq!(storage.users.update_profile(user_id(9), &change).await.must(), None, "nobody's profile");

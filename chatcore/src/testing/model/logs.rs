@@ -166,14 +166,14 @@ impl Logs {
 
     pub(super) fn head_of(&self, room: RoomId) -> Option<Head> {
         let seq = Seq::new(self.head(room))?;
-        let posts = self.events(room).into_iter().filter(|event| event.posted_message().is_some());
-        Some(Head { room, seq, last_post: posts.last().map(|event| (event.seq, event.at)) })
+        let mut posts = self.events(room).into_iter().rev().filter(|event| event.posted_message().is_some());
+        Some(Head { room, seq, last_post: posts.next().map(|event| (event.seq, event.at)) })
     }
 
     pub(super) fn last_post(&self, room: RoomId, user: UserId) -> Option<Seq> {
         let events = self.events(room);
-        let own = events.iter().filter(|event| event.actor == Some(user) && event.posted_message().is_some());
-        own.map(|event| event.seq).last()
+        let own = |event: &&Event| event.actor == Some(user) && event.posted_message().is_some();
+        events.iter().rev().find(own).map(|event| event.seq)
     }
 
     pub(super) fn digest(&self, room: RoomId, viewer: UserId, marker: u64, cap: u32) -> Option<Digest> {

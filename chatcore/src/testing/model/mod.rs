@@ -7,8 +7,9 @@
 mod logs;
 mod ops;
 mod people;
-mod play;
 mod places;
+mod play;
+mod play_rooms;
 
 use proptest::test_runner::{Config, TestError, TestRunner};
 
@@ -39,7 +40,7 @@ pub fn run<G>(cases: u32, builder: impl AsyncFn() -> (Storage, G)) {
             let (storage, guard) = builder().await;
             let mut players = Players::new(storage);
             for (index, op) in ops.iter().enumerate() {
-                players.play(index, op).await?;
+                players.play(format_args!("operation {index}"), op).await?;
             }
             players.compare_all().await?;
             drop(guard);

@@ -169,8 +169,13 @@ fn draft() -> impl Strategy<Value = DraftOp> {
         1 => (0..FEW).prop_map(|name| DraftKind::Rename { name }),
     ];
     // Few keys, so that about every fifth draft is a repeat.
-    (0..LOGS, user(), 0..24_u64, kind, at())
-        .prop_map(|(room, actor, key, kind, at)| DraftOp { room, actor, key, kind, at })
+    (0..LOGS, user(), 0..24_u64, kind, at()).prop_map(|(room, actor, key, kind, at)| DraftOp {
+        room,
+        actor,
+        key,
+        kind,
+        at,
+    })
 }
 
 fn messages() -> impl Strategy<Value = Op> {

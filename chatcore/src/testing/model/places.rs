@@ -1,7 +1,9 @@
 //! The naive model of rooms, members, markers and intents.
 
 use crate::id::{IntentId, RoomId, UserId};
-use crate::model::{Intent, LeaveReason, Member, Membership, Role, Room, RoomChange, RoomKind, RoomName, Seq, Standing};
+use crate::model::{
+    Intent, LeaveReason, Member, Membership, Role, Room, RoomChange, RoomKind, RoomName, Seq, Standing,
+};
 use crate::policy::room::{self as policy, Facts, Refusal};
 use crate::store::{Changed, Created, MarkerWrite, NewMember, NewRoom, Removal, RoleChange};
 use crate::time::Timestamp;
