@@ -45,11 +45,29 @@ pub(super) fn is_control(c: char) -> bool {
         || matches!(c, '\u{200B}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}')
 }
 
-/// A name under NFKC, trimmed, of `1..=max` characters without control characters.
+/// A character without a glyph of its own: white space, joiners and variation selectors, the fillers of Hangul, the
+/// empty Braille pattern (what Unicode calls `Default_Ignorable_Code_Point`, and what looks the same).
+///
+/// They are legal where they join others, as in many emojis; text of nothing else would not show.
+fn is_invisible(c: char) -> bool {
+    c.is_whitespace()
+        || matches!(c,
+            '\u{AD}' | '\u{34F}' | '\u{61C}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}' | '\u{2800}'
+            | '\u{180B}'..='\u{180F}' | '\u{200B}'..='\u{200F}' | '\u{2060}'..='\u{206F}' | '\u{3164}'
+            | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{FFA0}' | '\u{1D173}'..='\u{1D17A}'
+            | '\u{E0000}'..='\u{E0FFF}')
+}
+
+/// Whether there is nothing to see in it.
+pub(super) fn is_blank(text: &str) -> bool {
+    text.chars().all(is_invisible)
+}
+
+/// A name under NFKC, trimmed, of `1..=max` characters without control characters, with something to see in it.
 fn parse_name(input: &str, max: usize) -> Result<String, ParseError> {
     let name: String = input.nfkc().collect();
     let name = name.trim();
-    if name.is_empty() {
+    if is_blank(name) {
         return Err(ParseError::new(FieldCode::Blank, "must not be blank"));
     }
     if name.chars().count() > max {
@@ -183,16 +201,17 @@ impl Email {
     /// # Errors
     /// `blank`, `too_long` or `format`.
     pub fn parse(input: &str) -> Result<Self, ParseError> {
-        let input = input.trim();
-        if input.is_empty() {
+        // NFC can lengthen, and can turn what is legal into what is not: what is kept is what is checked.
+        let address: String = input.trim().nfc().collect();
+        if address.is_empty() {
             return Err(ParseError::new(FieldCode::Blank, "must not be blank"));
         }
-        if input.len() > Self::MAX_BYTES {
+        if address.len() > Self::MAX_BYTES {
             return Err(ParseError::new(FieldCode::TooLong, "has more than 254 bytes"));
         }
         let options = Options::default().without_display_text();
-        match EmailAddress::parse_with_options(input, options) {
-            Ok(_) if !input.chars().any(is_control) => Ok(Self(input.nfc().collect())),
+        match EmailAddress::parse_with_options(&address, options) {
+            Ok(_) if !address.chars().any(is_control) => Ok(Self(address)),
             _ => Err(ParseError::new(FieldCode::Format, "is not an e-mail address")),
         }
     }
@@ -203,7 +222,8 @@ impl Email {
     }
 }
 
-/// Folded text that names are searched by: NFKC, lower case.
+/// Folded text that names are searched by: NFKC, lower case, trimmed. That of a display name has at most 128
+/// characters: a few letters become two.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SearchKey(String);
 
@@ -218,7 +238,7 @@ impl SearchKey {
     /// # Errors
     /// `too_short` below two characters, `too_long` above 64.
     pub fn parse(input: &str) -> Result<Self, ParseError> {
-        let key = Self::fold(input.trim());
+        let key = Self::fold(input);
         match key.0.chars().count() {
             0..Self::MIN => Err(ParseError::new(FieldCode::TooShort, "has fewer than 2 characters")),
             length if length > DisplayName::MAX => {
@@ -231,6 +251,8 @@ impl SearchKey {
     fn fold(text: &str) -> Self {
         // Lower case can leave NFKC (İ becomes i and a combining dot), so it is normalised again.
         let folded: String = text.nfkc().flat_map(char::to_lowercase).collect();
-        Self(folded.nfkc().collect())
+        let folded: String = folded.nfkc().collect();
+        // Trimmed at last, for NFKC makes spaces of its own (an acute accent becomes a space and a combining one).
+        Self(folded.trim().to_owned())
     }
 }

@@ -6,7 +6,7 @@ use unicode_normalization::UnicodeNormalization;
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::field::{FieldCode, ParseError};
-use super::names::{is_control, text_newtype};
+use super::names::{is_blank, is_control, text_newtype};
 
 /// The text of a message: 1 to 4000 characters under NFC, line ends trimmed at both ends, no NUL.
 ///
@@ -95,13 +95,13 @@ impl Emoji {
     /// Parses a reaction.
     ///
     /// # Errors
-    /// `blank`, `too_long` (over 32 bytes), `format` (more than one grapheme) or `characters` (white space or
-    /// controls).
+    /// `blank` (nothing, or nothing to see), `too_long` (over 32 bytes), `format` (more than one grapheme) or
+    /// `characters` (white space or controls).
     pub fn parse(input: &str) -> Result<Self, ParseError> {
-        if input.is_empty() {
+        let text: String = input.nfc().collect();
+        if text.is_empty() {
             return Err(ParseError::new(FieldCode::Blank, "must not be blank"));
         }
-        let text: String = input.nfc().collect();
         if text.graphemes(true).count() != 1 {
             return Err(ParseError::new(FieldCode::Format, "is not one grapheme"));
         }
@@ -110,6 +110,9 @@ impl Emoji {
         }
         if text.chars().any(|c| is_control(c) || c.is_whitespace()) {
             return Err(ParseError::new(FieldCode::Characters, "holds white space or control characters"));
+        }
+        if is_blank(&text) {
+            return Err(ParseError::new(FieldCode::Blank, "must have something to see in it"));
         }
         Ok(Self(text))
     }

@@ -93,7 +93,8 @@ pub trait UserStore: Send + Sync {
     /// The account of that id with its password.
     async fn credentials(&self, id: UserId) -> StoreResult<Option<Credentials>>;
 
-    /// Changes a profile; both fields or, when the address is taken by another, neither. `None`: no such user.
+    /// Changes a profile; both fields or, when the address is taken by another, neither. `None`: no such user,
+    /// whatever the change.
     async fn update_profile(&self, id: UserId, change: &ProfileChange) -> StoreResult<Option<Result<Account, Taken>>>;
 
     /// Replaces the password if it is still `expected`; answers whether it did. Called again after it did: `true`.

@@ -1,7 +1,7 @@
 //! Contracts of [`FriendshipStore`](crate::store::FriendshipStore): blocks.
 
 use super::fixtures::{at, friendship_id, request, user_id};
-use super::tools::{Must, RACERS, assert_same, race};
+use super::tools::{Must, RACERS, assert_same, pages, race};
 use crate::model::{FriendshipStatus, PageKey, Relation};
 use crate::policy::friendship::Refusal;
 use crate::store::{Blocked, FriendshipList, Requested, Storage};
@@ -118,15 +118,8 @@ pub async fn the_blocked_come_newest_first(storage: Storage) {
     block(&storage, BOB, 100, 5).await;
     let want: Vec<_> = (0..9_u32).rev().map(|number| (user_id(100 + u64::from(number)), at(number / 3))).collect();
     for limit in 1..=10 {
-        let mut all = Vec::new();
-        let mut after = None;
-        loop {
-            let page = storage.friendships.blocked(user_id(ADA), after, limit).await.must();
-            assert!(page.len() <= limit as usize);
-            let Some((user, time)) = page.last() else { break };
-            after = Some(PageKey { at: *time, id: user.uuid() });
-            all.extend(page);
-        }
+        let read = async |after: Option<_>| storage.friendships.blocked(user_id(ADA), after, limit).await.must();
+        let all = pages(limit, read, |(user, time)| PageKey { at: *time, id: user.uuid() }).await;
         assert_eq!(all, want, "in pages of {limit}");
     }
 }

@@ -25,8 +25,14 @@ async fn create(storage: &Storage, new: &NewRoom) {
     storage.rooms.settle(&settled).await.must();
 }
 
+/// The number of an intent: each room has its own.
+fn intent(room: u64, number: u64) -> u64 {
+    room * 10_000 + number
+}
+
 async fn add(storage: &Storage, room: u64, by: u64, users: &[u64], max: u32) -> Changed {
-    let members: Vec<_> = users.iter().map(|user| new_member(user_id(*user), Role::Member, 100 + user)).collect();
+    let members: Vec<_> =
+        users.iter().map(|user| new_member(user_id(*user), Role::Member, intent(room, 100 + user))).collect();
     storage.rooms.add(room_id(room), user_id(by), &members, max, at(20)).await.must()
 }
 
@@ -35,7 +41,7 @@ async fn remove(storage: &Storage, room: u64, by: u64, user: u64) -> Changed {
         room: room_id(room),
         by: user_id(by),
         user: user_id(user),
-        intent: intent_id(200 + user),
+        intent: intent_id(intent(room, 200 + user)),
         at: at(30),
     };
     storage.rooms.remove(&removal).await.must()
@@ -47,7 +53,7 @@ async fn change_role(storage: &Storage, room: u64, by: u64, user: u64, role: Rol
         by: user_id(by),
         user: user_id(user),
         role,
-        intent: intent_id(300 + user),
+        intent: intent_id(intent(room, 300 + user)),
         at: at(40),
     };
     storage.rooms.change_role(&change).await.must()
@@ -68,7 +74,8 @@ async fn role(storage: &Storage, room: u64, user: u64) -> Option<Role> {
 /// The changes that are recorded and not settled.
 async fn recorded(storage: &Storage, room: u64) -> Vec<(u64, u32, RoomChange)> {
     let intents = storage.rooms.intents(room_id(room)).await.must();
-    let number = |intent: &Intent| (0..400).find(|number| intent_id(*number) == intent.id).expect("a known intent");
+    let number = |kept: &Intent| (0..400).find(|number| intent_id(intent(room, *number)) == kept.id);
+    let number = |kept: &Intent| number(kept).expect("a known intent");
     let seconds = |intent: &Intent| (0..100).find(|seconds| at(*seconds) == intent.at).expect("a known time");
     assert!(intents.iter().all(|intent| intent.room == room_id(room) && intent.actor.is_some()));
     intents.iter().map(|intent| (number(intent), seconds(intent), intent.change.clone())).collect()
@@ -177,6 +184,9 @@ pub async fn a_member_goes_whole(storage: Storage) {
     let again = membership(&storage, 1, EVE).await.expect("a member").member;
     assert_eq!((again.joined_at, again.joined_seq, again.read), (at(20), None, None));
     assert_eq!(recorded(&storage, 1).await, [(203, 30, left), (103, 20, joined(EVE))]);
+    let listed = storage.rooms.members(room_id(1), None, 10).await.must();
+    let listed: Vec<_> = listed.iter().map(|member| member.user).collect();
+    assert_eq!(listed, [ADA, BOB, EVE].map(user_id), "once, and by the new time");
 }
 
 /// Admins remove members, owners anybody; who may not is told why.
@@ -277,7 +287,7 @@ pub async fn a_room_is_renamed(storage: Storage) {
     let rename = |room: u64, by: u64, name: &'static str| {
         let storage = storage.clone();
         async move {
-            let intent = intent_id(10 + by);
+            let intent = intent_id(intent(room, 10 + by));
             storage.rooms.rename(room_id(room), user_id(by), &room_name(name), intent, at(50)).await.must()
         }
     };

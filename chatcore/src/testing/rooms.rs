@@ -1,9 +1,9 @@
 //! Contracts of [`RoomStore`](crate::store::RoomStore): making rooms, and finding who is where.
 
 use super::fixtures::{at, client_id, direct, group, intent_id, new_member, room_id, user_id};
-use super::tools::{Must, RACERS, assert_same, cut_off, race};
+use super::tools::{Must, RACERS, assert_same, cut_off, pages, race};
 use crate::model::{Intent, Member, Membership, PageKey, Role, Room, RoomChange, RoomKind, Standing};
-use crate::store::{Changed, Created, NewRoom, Storage};
+use crate::store::{Changed, Created, NewRoom, Removal, Storage};
 
 const ADA: u64 = 1;
 const BOB: u64 = 2;
@@ -227,28 +227,26 @@ pub async fn members_come_oldest_first(storage: Storage) {
         let added = storage.rooms.add(room_id(1), user_id(50), &users.map(intent), 100, at(2 + round)).await.must();
         assert_eq!(added, Changed::Done);
     }
+    // Who went stands between the others no more.
+    let gone = [new_member(user_id(23), Role::Member, 23)];
+    assert_eq!(storage.rooms.add(room_id(1), user_id(50), &gone, 100, at(2)).await.must(), Changed::Done);
+    let user = user_id(23);
+    let removal = Removal { room: room_id(1), by: user, user, intent: intent_id(24), at: at(9) };
+    assert_eq!(storage.rooms.remove(&removal).await.must(), Changed::Done);
     let want = [50, 22, 25, 28, 10, 14, 17, 33, 36, 41].map(user_id);
     for limit in 1..=11 {
-        let mut users = Vec::new();
-        let mut after = None;
         let mut late = u64::from(limit) * 1000;
-        loop {
+        let read = async |after: Option<_>| {
             let page = storage.rooms.members(room_id(1), after, limit).await.must();
-            assert!(page.len() <= limit as usize);
-            let Some(last) = page.last() else { break };
-            after = Some(PageKey { at: last.joined_at, id: last.user.uuid() });
-            users.extend(page.iter().map(|member| member.user));
-            // Between the pages somebody comes who was there before the first of them: behind the cursor.
+            // Between the pages somebody comes whose time is before that of all others: behind the cursor.
             late += 1;
             let early = [new_member(user_id(late), Role::Member, late)];
             assert_eq!(storage.rooms.add(room_id(1), user_id(50), &early, 1000, at(0)).await.must(), Changed::Done);
-        }
-        let old: Vec<_> = users.iter().copied().filter(|user| want.contains(user)).collect();
+            page
+        };
+        let members = pages(limit, read, |last| PageKey { at: last.joined_at, id: last.user.uuid() }).await;
+        let old: Vec<_> = members.iter().map(|member| member.user).filter(|user| want.contains(user)).collect();
         assert_eq!(old, want, "in pages of {limit}");
-        users.sort();
-        let count = users.len();
-        users.dedup();
-        assert_eq!(users.len(), count, "nobody twice");
     }
     let ids = storage.rooms.member_ids(room_id(1)).await.must();
     let Standing::Member(membership) = standing(&storage, 1, 50).await else { panic!("a member") };

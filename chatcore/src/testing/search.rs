@@ -1,7 +1,7 @@
 //! Contracts of the search for users.
 
 use super::fixtures::{display_name, email, new_user, user_id, username};
-use super::tools::Must;
+use super::tools::{Must, pages};
 use crate::model::{SearchKey, User};
 use crate::store::{NewUser, ProfileChange, SearchPosition, Storage};
 
@@ -80,15 +80,8 @@ pub async fn search_pages_join_up(storage: Storage) {
     let want: Vec<_> = (0..12).map(user_id).collect();
     assert_eq!(all.iter().map(|user| user.id).collect::<Vec<_>>(), want);
     for limit in 1..=12 {
-        let mut paged = Vec::new();
-        let mut after = None;
-        loop {
-            let page = storage.users.search(&prefix, after.as_ref(), limit).await.must();
-            assert!(page.len() <= limit as usize);
-            let Some(last) = page.last() else { break };
-            after = Some(position(&prefix, last));
-            paged.extend(page);
-        }
+        let read = async |after: Option<_>| storage.users.search(&prefix, after.as_ref(), limit).await.must();
+        let paged = pages(limit, read, |last| position(&prefix, last)).await;
         assert_eq!(paged, all, "in pages of {limit}");
     }
 }

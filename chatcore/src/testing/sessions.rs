@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::fixtures::{at, session, session_id, token, user_id};
-use super::tools::{Must, RACERS, assert_same, race};
+use super::tools::{Must, RACERS, assert_same, pages, race};
 use crate::limits::LIVE_TOKENS;
 use crate::model::{DeviceName, PageKey, Session};
 use crate::store::{Rotated, Rotation, Storage};
@@ -190,19 +190,18 @@ pub async fn sessions_are_listed_newest_first(storage: Storage) {
     storage.sessions.create(&expired, &token(21)).await.must();
     let want: Vec<_> = (0..9).rev().map(session_id).collect();
     for limit in 1..=10 {
-        let mut ids = Vec::new();
-        let mut after = None;
-        loop {
+        let mut late = 100 * limit;
+        let read = async |after: Option<_>| {
             let page = storage.sessions.list(user_id(1), at(10), after, limit).await.must();
-            assert!(page.len() <= limit as usize);
-            let Some(last) = page.last() else { break };
-            after = Some(PageKey { at: last.created_at, id: last.id.uuid() });
-            ids.extend(page.iter().map(|session| session.id));
-            // A new login in between comes before everything and is not met again.
-            let late = Session { created_at: at(50), expires_at: at(9), ..session(100 + limit, user_id(1)) };
-            storage.sessions.create(&late, &token(0)).await.must();
-        }
-        assert_eq!(ids, want, "in pages of {limit}");
+            // Between the pages somebody logs in: before everything, so it is not met again.
+            late += 1;
+            let new = Session { created_at: at(50), expires_at: at(100), ..session(late, user_id(1)) };
+            storage.sessions.create(&new, &token(0)).await.must();
+            page
+        };
+        let listed = pages(limit, read, |last| PageKey { at: last.created_at, id: last.id.uuid() }).await;
+        let old = listed.iter().map(|session| session.id).filter(|id| want.contains(id));
+        assert_eq!(old.collect::<Vec<_>>(), want, "in pages of {limit}");
     }
     assert_eq!(storage.sessions.list(user_id(1), at(100), None, 10).await.must(), []);
 }

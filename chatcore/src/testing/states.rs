@@ -1,7 +1,7 @@
 //! Contracts of [`MessageStore`](crate::store::MessageStore): what events make of a message.
 
 use super::fixtures::{at, body, client_id, delete, edit, emoji, post, react, reply, room_id, seq, unreact, user_id};
-use super::tools::{MANY, Must, append, append_all, appended, log};
+use super::tools::{MANY, Must, append, append_all, appended, log, pages};
 use crate::id::UserId;
 use crate::model::{Draft, Event, EventKind, Message, MessageKind, Reaction, Seq};
 use crate::store::{AppendOutcome, Rejection, Storage};
@@ -183,15 +183,8 @@ pub async fn reactors_come_in_order(storage: Storage) {
     append_all(&storage, &[add(50, "other", "👎"), take(3, "back", "👍"), add(3, "again", "👍")]).await;
     let want = [(5, 2), (9, 4), (1, 5), (7, 6), (2, 7), (3, 10)].map(|(user, number)| (user_id(user), seq(number)));
     for limit in 1..=7 {
-        let mut all = Vec::new();
-        let mut after = 0;
-        loop {
-            let page = reactors(&storage, "👍", after, limit).await;
-            assert!(page.len() <= limit as usize);
-            let Some((_, last)) = page.last() else { break };
-            after = last.number();
-            all.extend(page);
-        }
+        let read = async |after: Option<u64>| reactors(&storage, "👍", after.unwrap_or(0), limit).await;
+        let all = pages(limit, read, |(_, last)| last.number()).await;
         assert_eq!(all, want, "in pages of {limit}");
     }
     assert_eq!(reactors(&storage, "👍", 5, 2).await, want[3..5]);

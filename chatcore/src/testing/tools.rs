@@ -95,6 +95,28 @@ impl<F: Future + Unpin> Future for CutOff<F> {
     }
 }
 
+/// Reads a list page by page to its end, from `position` of each page's last row on.
+///
+/// Fails when a page is too long, or when a row comes twice; so it comes to an end also where the store does not.
+pub(super) async fn pages<T: Debug + PartialEq, P>(
+    limit: u32,
+    mut read: impl AsyncFnMut(Option<P>) -> Vec<T>,
+    position: impl Fn(&T) -> P,
+) -> Vec<T> {
+    let mut all = Vec::new();
+    let mut after = None;
+    loop {
+        let page = read(after).await;
+        assert!(page.len() <= limit as usize, "a page of {} is too long for {limit}", page.len());
+        let Some(last) = page.last() else { return all };
+        after = Some(position(last));
+        for row in page {
+            assert!(!all.contains(&row), "{row:?} comes twice");
+            all.push(row);
+        }
+    }
+}
+
 /// Fails unless both hold the same, in whatever order, as often.
 #[track_caller]
 pub(super) fn assert_same<T: Debug + Hash + Eq + Ord>(

@@ -14,8 +14,11 @@ use crate::store::{
 };
 use crate::time::Timestamp;
 
+/// How long the sessions that are played last, in seconds.
+pub(super) const LIFE: u64 = 6;
+
 /// The grace of all refreshes that are played.
-pub(super) const GRACE: Duration = Duration::from_secs(5);
+pub(super) const GRACE: Duration = Duration::from_secs(3);
 
 #[derive(Default)]
 pub(super) struct Users {
@@ -105,8 +108,8 @@ pub(super) struct Sessions {
 /// A session with its tokens.
 pub(super) struct Kept {
     pub(super) session: Session,
-    live: Vec<TokenHash>,
-    used: Option<(TokenHash, Timestamp)>,
+    pub(super) live: Vec<TokenHash>,
+    pub(super) used: Option<(TokenHash, Timestamp)>,
 }
 
 impl Sessions {

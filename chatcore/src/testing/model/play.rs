@@ -7,10 +7,10 @@ use proptest::test_runner::TestCaseError;
 
 use super::logs::Logs;
 use super::ops::{FEW, Op, USERS};
-use super::people::{Friendships, GRACE, Sessions, Users};
+use super::people::{Friendships, GRACE, LIFE, Sessions, Users};
 use super::places::Rooms;
 use crate::id::{FriendshipId, IntentId, UserId};
-use crate::model::{DisplayName, Email, PageKey, SearchKey, Username};
+use crate::model::{DisplayName, Email, PageKey, SearchKey, TokenHash, Username};
 use crate::store::{FriendshipList, NewRequest, NewRoom, NewUser, ProfileChange, Rotation, SearchPosition, Storage};
 use crate::testing::fixtures::{
     at, display_name, email, friendship_id, intent_id, password, session, session_id, token, user_id, username,
@@ -20,7 +20,7 @@ use crate::testing::tools::Must;
 /// What an operation came to.
 pub(super) type Played = Result<(), TestCaseError>;
 
-/// A page is read with a limit and from a position on; this one reads on until a page comes back empty.
+/// Reads on from the last row of each page until a page comes back empty; fails when a row comes twice.
 macro_rules! paged {
     ($limit:expr, |$after:ident| $read:expr, |$last:ident| $position:expr) => {{
         let mut all = Vec::new();
@@ -30,7 +30,10 @@ macro_rules! paged {
             prop_assert!(page.len() <= $limit as usize, "a page of {} is too long for {}", page.len(), $limit);
             let Some($last) = page.last() else { break };
             $after = Some($position);
-            all.extend(page);
+            for row in page {
+                prop_assert!(!all.contains(&row), "{:?} comes twice", row);
+                all.push(row);
+            }
         }
         all
     }};
@@ -47,8 +50,8 @@ pub(super) struct Players {
     pub(super) logs: Logs,
     /// All creations that were tried, to be tried again.
     pub(super) creations: Vec<NewRoom>,
-    /// How many sessions, friendships and intents have ids. Ids are never used for a second thing.
-    made: [u64; 3],
+    /// How many sessions, friendships, intents and tokens there have been. None is ever a second thing.
+    made: [u64; 4],
 }
 
 impl Players {
@@ -61,7 +64,7 @@ impl Players {
             rooms: Rooms::default(),
             logs: Logs::default(),
             creations: Vec::new(),
-            made: [0; 3],
+            made: [0; 4],
         }
     }
 
@@ -99,9 +102,9 @@ impl Players {
         let mut reads = Vec::new();
         for user in 0..USERS {
             reads.push(Op::FindUser { id: user, name: user, email: user });
-            reads.push(Op::ReadSessions { user, at: 10, limit: 2 });
+            reads.push(Op::ReadSessions { user, at: 4, limit: 2 });
             reads.push(Op::ReadFriends { user, other: (user + 1) % USERS, limit: 2 });
-            reads.push(Op::ReadRooms { room: user, user, other: (user + 2) % USERS, limit: 2, before: 15 });
+            reads.push(Op::ReadRooms { room: user, user, other: (user + 2) % USERS, limit: 2, before: 6 });
             reads.push(Op::ReadDigests { viewer: user, marker: user, cap: 3 });
         }
         for number in 0..FEW {
@@ -195,7 +198,7 @@ impl Players {
                     Some(kept) => crate::model::Session { expires_at: time_of(99), ..kept.session.clone() },
                     None => {
                         self.made[0] += 1;
-                        let (created_at, expires_at) = (time_of(time), time_of(time + 20));
+                        let (created_at, expires_at) = (time_of(time), time_of(time + LIFE));
                         let id = session_id(self.made[0]);
                         crate::model::Session { id, created_at, expires_at, ..session(0, user_id(user)) }
                     }
@@ -204,12 +207,13 @@ impl Players {
                 self.sessions.create(&new, token(number));
             }
             Op::Rotate { session, presented, next, at: time } => {
+                let (presented, next) = self.tokens(session, presented, next);
                 let rotation = Rotation {
                     session: self.session(session),
-                    presented: token(presented),
-                    next: token(next),
+                    presented,
+                    next,
                     at: time_of(time),
-                    expires_at: time_of(time + 20),
+                    expires_at: time_of(time + LIFE),
                     grace: GRACE,
                 };
                 prop_assert_eq!(store.rotate(&rotation).await.must(), self.sessions.rotate(&rotation));
@@ -250,6 +254,20 @@ impl Players {
     /// One of those that are kept, or one that never was.
     fn session(&self, number: u64) -> crate::id::SessionId {
         self.sessions.all.get(number as usize).map_or(session_id(9999), |kept| kept.session.id)
+    }
+
+    /// Tokens that mean something more often than not: one that is live, the one used last; a new one, one that is live.
+    fn tokens(&mut self, session: u64, presented: u64, next: u64) -> (TokenHash, TokenHash) {
+        self.made[3] += 1;
+        let (strange, new) = (token(99), token(100 + self.made[3]));
+        let Some(kept) = self.sessions.all.get(session as usize) else { return (strange, new) };
+        let presented = match presented {
+            0..=2 => kept.live.get(presented as usize).copied(),
+            3..=6 => kept.used.map(|(used, _)| used),
+            _ => None,
+        };
+        let next = if next == 0 { kept.live.last().copied() } else { None };
+        (presented.unwrap_or(strange), next.unwrap_or(new))
     }
 
     /// One of those that are kept, or one that never was.
