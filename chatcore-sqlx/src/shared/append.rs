@@ -1,29 +1,26 @@
 //! Appending to logs: one transaction a batch, one statement for a run of posts.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use chatcore::id::RoomId;
 use chatcore::model::{Draft, EventKind, MessageKind, Posted, Seq};
 use chatcore::store::{AppendOutcome, Rejection, StoreError, StoreResult};
-use sqlx::{QueryBuilder, Transaction};
 use uuid::Uuid;
 
 use super::codec::{self, Flat, flatten, message_kind_code, number, seq, seq_number};
-use super::dialect::{self, Db, FOR_UPDATE};
+use super::dialect::{self, AppendTx, Script};
 use super::error::store_error;
-use super::sql::{push_ids, runs};
+use super::sql::runs;
 
 /// Rows of one insert.
 const ROWS: usize = 64;
-/// Keys looked up by one statement.
-const KEYS: usize = 32;
-
 /// The actor, or zeros for the host.
-fn owner(draft: &Draft) -> Uuid {
+pub(super) fn owner(draft: &Draft) -> Uuid {
     draft.actor.map_or(Uuid::nil(), |actor| actor.uuid())
 }
 
-type Key = (Uuid, Uuid, String);
+/// Room, owner, key: what is unique for ever.
+pub(super) type Key = (Uuid, Uuid, String);
 
 fn key(draft: &Draft) -> Key {
     (draft.room.uuid(), owner(draft), draft.key.as_str().to_owned())
@@ -45,7 +42,7 @@ struct Head {
 
 /// A batch on its way into one transaction.
 struct Batch<'a> {
-    tx: Transaction<'static, Db>,
+    tx: AppendTx,
     max_reactions: u32,
     heads: HashMap<RoomId, Head>,
     known: HashMap<Key, Seq>,
@@ -57,14 +54,14 @@ struct Batch<'a> {
 
 /// Appends drafts; see [`chatcore::store::MessageStore::append`].
 pub(super) async fn append(
-    pool: &sqlx::Pool<Db>,
+    pool: &sqlx::Pool<dialect::Db>,
     drafts: &[Draft],
     max_reactions: u32,
 ) -> StoreResult<Vec<AppendOutcome>> {
     if drafts.is_empty() {
         return Ok(Vec::new());
     }
-    let tx = dialect::begin(pool).await.map_err(store_error)?;
+    let (tx, stored) = dialect::begin_append(pool, drafts).await.map_err(store_error)?;
     let mut batch = Batch {
         tx,
         max_reactions,
@@ -73,55 +70,41 @@ pub(super) async fn append(
         log: Vec::new(),
         posts: Vec::new(),
     };
-    batch.read_heads(drafts).await?;
-    batch.read_known(drafts).await?;
-    let mut outcomes = Vec::with_capacity(drafts.len());
-    for draft in drafts {
-        outcomes.push(batch.append(draft).await?);
-    }
-    batch.flush().await?;
-    batch.write_heads().await?;
-    batch.tx.commit().await.map_err(store_error)?;
+    // Wherever this ends early, dropping the transaction rolls it back.
+    let (outcomes, rest) = batch.decide(drafts, stored).await?;
+    batch.tx.commit(rest).await.map_err(store_error)?;
     Ok(outcomes)
 }
 
-impl<'a> Batch<'a> {
-    /// Reads where the logs end, and locks them, in the order of their ids so that no two writers wait for each other.
-    async fn read_heads(&mut self, drafts: &[Draft]) -> StoreResult<()> {
-        let rooms: BTreeSet<RoomId> = drafts.iter().map(|draft| draft.room).collect();
-        let ids: Vec<Uuid> = rooms.iter().map(|room| room.uuid()).collect();
-        for run in runs(&ids, ROWS) {
-            let mut query = QueryBuilder::<Db>::new("SELECT room_id, head FROM chat_heads WHERE room_id IN ");
-            push_ids(&mut query, run);
-            query.push(" ORDER BY room_id").push(FOR_UPDATE);
-            let rows: Vec<(Uuid, i64)> =
-                query.build_query_as().fetch_all(&mut *self.tx).await.map_err(store_error)?;
-            for (room, head) in rows {
-                let number = u64::try_from(head).map_err(|_| codec::corrupt())?;
-                self.heads.insert(RoomId::from_uuid(room), Head { number, post: None, changed: false });
-            }
-        }
-        Ok(())
-    }
+/// What the logs say before the batch: where they end, and which of its keys they hold.
+#[derive(Default)]
+pub(super) struct Stored {
+    pub(super) heads: Vec<(Uuid, i64)>,
+    pub(super) known: Vec<(Key, i64)>,
+}
 
-    /// Reads which of the drafts are in the logs already.
-    async fn read_known(&mut self, drafts: &[Draft]) -> StoreResult<()> {
-        for run in runs(drafts, KEYS) {
-            let mut query = QueryBuilder::<Db>::new("SELECT room_id, owner, dedup, seq FROM chat_log WHERE ");
-            let mut any = query.separated(" OR ");
-            for draft in run {
-                any.push("(room_id = ").push_bind_unseparated(draft.room.uuid());
-                any.push_unseparated(" AND owner = ").push_bind_unseparated(owner(draft));
-                any.push_unseparated(" AND dedup = ").push_bind_unseparated(draft.key.as_str().to_owned());
-                any.push_unseparated(")");
-            }
-            let rows: Vec<(Uuid, Uuid, String, i64)> =
-                query.build_query_as().fetch_all(&mut *self.tx).await.map_err(store_error)?;
-            for (room, owner, dedup, number) in rows {
-                self.known.insert((room, owner, dedup), seq(number)?);
-            }
+impl<'a> Batch<'a> {
+    /// Decides draft by draft; answers with the statements that are still to be written.
+    async fn decide(
+        &mut self,
+        drafts: &'a [Draft],
+        stored: Stored,
+    ) -> StoreResult<(Vec<AppendOutcome>, Script)> {
+        for (room, head) in stored.heads {
+            let number = u64::try_from(head).map_err(|_| codec::corrupt())?;
+            self.heads.insert(RoomId::from_uuid(room), Head { number, post: None, changed: false });
         }
-        Ok(())
+        for (key, number) in stored.known {
+            self.known.insert(key, seq(number)?);
+        }
+        let mut outcomes = Vec::with_capacity(drafts.len());
+        for draft in drafts {
+            outcomes.push(self.append(draft).await?);
+        }
+        let mut rest = Script::new(self.log.len());
+        self.inserts(&mut rest);
+        self.head_writes(&mut rest);
+        Ok((outcomes, rest))
     }
 
     async fn append(&mut self, draft: &'a Draft) -> StoreResult<AppendOutcome> {
@@ -167,7 +150,7 @@ impl<'a> Batch<'a> {
             sqlx::query_as("SELECT deleted, body FROM chat_messages WHERE room_id = ? AND seq = ?")
                 .bind(draft.room.uuid())
                 .bind(seq_number(target))
-                .fetch_optional(&mut *self.tx)
+                .fetch_optional(self.tx.connection().map_err(store_error)?)
                 .await
                 .map_err(store_error)?;
         let Some((deleted, old_body)) = row else { return Ok(Err(Rejection::NoTarget)) };
@@ -184,7 +167,7 @@ impl<'a> Batch<'a> {
                     .bind(seq_number(next))
                     .bind(draft.room.uuid())
                     .bind(seq_number(target))
-                    .execute(&mut *self.tx)
+                    .execute(self.tx.connection().map_err(store_error)?)
                     .await
                     .map_err(store_error)?;
                 Ok(Ok(true))
@@ -201,7 +184,7 @@ impl<'a> Batch<'a> {
                 .bind(seq_number(target))
                 .bind(emoji.as_str())
                 .bind(owner(draft))
-                .execute(&mut *self.tx)
+                .execute(self.tx.connection().map_err(store_error)?)
                 .await
                 .map_err(store_error)?;
                 if done.rows_affected() == 0 {
@@ -225,7 +208,7 @@ impl<'a> Batch<'a> {
             sqlx::query(statement)
                 .bind(room.uuid())
                 .bind(seq_number(target))
-                .execute(&mut *self.tx)
+                .execute(self.tx.connection().map_err(store_error)?)
                 .await
                 .map_err(store_error)?;
         }
@@ -246,7 +229,7 @@ impl<'a> Batch<'a> {
         .bind(owner(draft))
         .bind(draft.room.uuid())
         .bind(seq_number(target))
-        .fetch_all(&mut *self.tx)
+        .fetch_all(self.tx.connection().map_err(store_error)?)
         .await
         .map_err(store_error)?;
         match there.iter().find(|(other, _)| other == emoji) {
@@ -260,7 +243,7 @@ impl<'a> Batch<'a> {
             .bind(emoji)
             .bind(owner(draft))
             .bind(seq_number(next))
-            .execute(&mut *self.tx)
+            .execute(self.tx.connection().map_err(store_error)?)
             .await
             .map_err(store_error)?;
         self.set_rev(draft.room, target, next).await.map(|()| Ok(true))
@@ -271,7 +254,7 @@ impl<'a> Batch<'a> {
             .bind(seq_number(next))
             .bind(room.uuid())
             .bind(seq_number(target))
-            .execute(&mut *self.tx)
+            .execute(self.tx.connection().map_err(store_error)?)
             .await
             .map(drop)
             .map_err(store_error)
@@ -279,8 +262,15 @@ impl<'a> Batch<'a> {
 
     /// Writes what is decided.
     async fn flush(&mut self) -> StoreResult<()> {
+        let mut script = Script::new(self.log.len());
+        self.inserts(&mut script);
+        script.run(self.tx.connection().map_err(store_error)?).await.map_err(store_error)
+    }
+
+    /// The statements that write what is decided.
+    fn inserts(&mut self, script: &mut Script) {
         for run in runs(&self.log, ROWS) {
-            let mut query = QueryBuilder::<Db>::new(
+            let query = script.statement(
                 "INSERT INTO chat_log (room_id, seq, created_at, actor, owner, dedup, kind, target, subject, detail, body) ",
             );
             query.push_values(run, |mut row, LogRow { seq, draft, flat }| {
@@ -296,10 +286,9 @@ impl<'a> Batch<'a> {
                     .push_bind(flat.detail)
                     .push_bind(flat.body.clone());
             });
-            query.build().execute(&mut *self.tx).await.map_err(store_error)?;
         }
         for run in runs(&self.posts, ROWS) {
-            let mut query = QueryBuilder::<Db>::new(
+            let query = script.statement(
                 "INSERT INTO chat_messages (room_id, seq, rev, sender, kind, body, client_id, reply_to, created_at, deleted, countable) ",
             );
             query.push_values(run, |mut row, index| {
@@ -318,19 +307,18 @@ impl<'a> Batch<'a> {
                     .push_bind(i64::from(posted.body.is_none()))
                     .push_bind(i64::from(countable));
             });
-            query.build().execute(&mut *self.tx).await.map_err(store_error)?;
         }
         self.log.clear();
         self.posts.clear();
-        Ok(())
     }
 
-    async fn write_heads(&mut self) -> StoreResult<()> {
+    /// The statements that move the heads, in the order of the rooms.
+    fn head_writes(&self, script: &mut Script) {
         let heads: BTreeMap<RoomId, Head> =
             self.heads.iter().filter(|(_, head)| head.changed).map(|(room, head)| (*room, *head)).collect();
         let heads: Vec<(RoomId, Head)> = heads.into_iter().collect();
         for run in runs(&heads, ROWS) {
-            let mut query = QueryBuilder::<Db>::new("INSERT INTO chat_heads (room_id, head, post_seq, post_at) ");
+            let query = script.statement("INSERT INTO chat_heads (room_id, head, post_seq, post_at) ");
             query.push_values(run, |mut row, (room, head)| {
                 row.push_bind(room.uuid())
                     .push_bind(number(head.number))
@@ -338,8 +326,6 @@ impl<'a> Batch<'a> {
                     .push_bind(head.post.map(|(_, at)| at));
             });
             query.push(dialect::UPSERT_HEAD);
-            query.build().execute(&mut *self.tx).await.map_err(store_error)?;
         }
-        Ok(())
     }
 }
