@@ -98,7 +98,9 @@ impl SessionStore for Store {
                 return Ok(Rotated::Reused(UserId::from_uuid(user)));
             }
         }
-        live.push(rotation.next);
+        if !live.contains(&rotation.next) {
+            live.push(rotation.next);
+        }
         if live.len() > LIVE_TOKENS {
             live.remove(0);
         }

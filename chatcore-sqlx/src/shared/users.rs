@@ -149,6 +149,14 @@ impl UserStore for Store {
 
     async fn update_profile(&self, id: UserId, change: &ProfileChange) -> StoreResult<Option<Result<Account, Taken>>> {
         let mut tx = dialect::begin(&self.writer).await.map_err(store_error)?;
+        let known: Option<Uuid> = sqlx::query_scalar("SELECT id FROM chat_users WHERE id = ?")
+            .bind(id.uuid())
+            .fetch_optional(&mut *tx)
+            .await
+            .map_err(store_error)?;
+        if known.is_none() {
+            return Ok(None);
+        }
         if let Some(email) = &change.email {
             let owner: Option<Uuid> = sqlx::query_scalar("SELECT id FROM chat_users WHERE email_key = ?")
                 .bind(email.key())

@@ -183,6 +183,22 @@ impl SqliteStore {
         Storage::single(Arc::new(self.clone()))
     }
 
+    /// The settings that durability rests on, as the database has them: name and value.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn pragmas(&self) -> Result<[(&'static str, String); 3], OpenError> {
+        let mut connection = self.writer.acquire().await?;
+        let journal: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut *connection).await?;
+        let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(&mut *connection).await?;
+        let foreign_keys: i64 = sqlx::query_scalar("PRAGMA foreign_keys").fetch_one(&mut *connection).await?;
+        Ok([
+            ("journal_mode", journal),
+            ("synchronous", synchronous.to_string()),
+            ("foreign_keys", foreign_keys.to_string()),
+        ])
+    }
+
     /// Waits for what is under way and closes the database.
     pub async fn close(&self) {
         self.reader.close().await;

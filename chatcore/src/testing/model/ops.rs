@@ -83,7 +83,7 @@ pub(super) fn ops() -> impl Strategy<Value = Vec<Op>> {
     prop_oneof![
         3 => vec(mixed(), 1..80),
         1 => vec(users(), 1..60),
-        1 => vec(sessions(), 1..60),
+        2 => vec(sessions(), 1..60),
         1 => vec(friendships(), 1..60),
         2 => vec(rooms(), 1..80),
         3 => vec(messages(), 1..50),
@@ -121,7 +121,7 @@ fn sessions() -> impl Strategy<Value = Op> {
     prop_oneof![
         3 => (user(), token(), at(), option::weighted(0.2, session()))
             .prop_map(|(user, token, at, again)| Op::CreateSession { user, token, at, again }),
-        6 => (session(), token(), token(), at())
+        12 => (session(), token(), token(), at())
             .prop_map(|(session, presented, next, at)| Op::Rotate { session, presented, next, at }),
         1 => (session(), user()).prop_map(|(session, user)| Op::EndSession { session, user }),
         1 => (session(), user()).prop_map(|(session, user)| Op::EndOthers { session, user }),

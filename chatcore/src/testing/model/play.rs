@@ -256,7 +256,7 @@ impl Players {
         self.sessions.all.get(number as usize).map_or(session_id(9999), |kept| kept.session.id)
     }
 
-    /// Tokens that mean something more often than not: one that is live, the one used last; a new one, one that is live.
+    /// Tokens that mean something: one that is live or the one used last, and mostly a new one.
     fn tokens(&mut self, session: u64, presented: u64, next: u64) -> (TokenHash, TokenHash) {
         self.made[3] += 1;
         let (strange, new) = (token(99), token(100 + self.made[3]));
