@@ -163,7 +163,10 @@ async fn run() {
     for _ in 0..3 {
         let (rate, frame) = chatcore_run().await;
         let floor = floor(frame).await;
-        println!("fanout: 1 x {MEMBERS}: {rate:.0} deliveries/s of {frame} bytes, floor {floor:.0}/s: {:.2}", rate / floor);
+        println!(
+            "fanout: 1 x {MEMBERS}: {rate:.0} deliveries/s of {frame} bytes, floor {floor:.0}/s: {:.2}",
+            rate / floor
+        );
         ratios.push(rate / floor);
     }
     ratios.sort_unstable_by(f64::total_cmp);

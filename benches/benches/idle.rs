@@ -43,8 +43,7 @@ async fn serve() {
     println!("{}", listener.local_addr().unwrap());
     for n in 0..PEOPLE {
         let (username, email) = (format!("person{n}"), format!("person{n}@example.org"));
-        let input =
-            RegisterInput { username: &username, email: &email, password: "correct horse", display_name: None };
+        let input = RegisterInput { username: &username, email: &email, password: "correct horse", display_name: None };
         chat.register(input, None).await.unwrap();
         let login = LoginInput { login: &username, password: "correct horse", device: None };
         println!("{}", chat.login(login, None).await.unwrap().access_token);
@@ -88,8 +87,14 @@ async fn measure() {
     wait_for(last, r#""id":"p""#).await;
     let after = resident(child.id());
     let bytes = (after - before) as f64 * 1024.0 / SOCKETS as f64;
-    println!("idle: {SOCKETS} sockets on /ws, {before} KiB -> {after} KiB resident: {:.1} KiB a socket", bytes / 1024.0);
-    println!("idle: joined at {:.0} sockets a second (client and server on this machine)", SOCKETS as f64 / joined.as_secs_f64());
+    println!(
+        "idle: {SOCKETS} sockets on /ws, {before} KiB -> {after} KiB resident: {:.1} KiB a socket",
+        bytes / 1024.0
+    );
+    println!(
+        "idle: joined at {:.0} sockets a second (client and server on this machine)",
+        SOCKETS as f64 / joined.as_secs_f64()
+    );
     drop(sockets);
     drop(child.stdin.take());
     child.wait().unwrap();

@@ -33,7 +33,8 @@ async fn bare(path: &Path) -> SqlitePool {
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full);
-    let pool = SqlitePoolOptions::new().max_connections(1).test_before_acquire(false).connect_with(options).await.unwrap();
+    let pool =
+        SqlitePoolOptions::new().max_connections(1).test_before_acquire(false).connect_with(options).await.unwrap();
     sqlx::raw_sql(
         "CREATE TABLE bare (room BLOB, seq INTEGER, at INTEGER, actor BLOB, dedup TEXT, body TEXT, PRIMARY KEY (room, seq)) STRICT, WITHOUT ROWID",
     )

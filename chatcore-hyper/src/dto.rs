@@ -541,12 +541,8 @@ impl From<&Event> for EventDto {
             EventKind::ReactionRemoved { target, emoji } => {
                 EventDataDto::ReactionRemoved { seq: target.number(), emoji: emoji.to_string() }
             }
-            EventKind::Joined { user, role } => {
-                EventDataDto::Joined { user: user.to_string(), role: (*role).into() }
-            }
-            EventKind::Left { user, reason } => {
-                EventDataDto::Left { user: user.to_string(), reason: (*reason).into() }
-            }
+            EventKind::Joined { user, role } => EventDataDto::Joined { user: user.to_string(), role: (*role).into() },
+            EventKind::Left { user, reason } => EventDataDto::Left { user: user.to_string(), reason: (*reason).into() },
             EventKind::RoleChanged { user, role } => {
                 EventDataDto::RoleChanged { user: user.to_string(), role: (*role).into() }
             }

@@ -143,7 +143,10 @@ fn common_errors(path: &str, operation: &Operation) -> Vec<(&'static str, &'stat
         ("500", "`internal`: a defect; the log tells more under `request_id`."),
         ("503", "`unavailable`: the storage is away; with `Retry-After`."),
     ];
-    let open = operation.security.as_ref().is_some_and(|security| security.iter().all(|s| *s == SecurityRequirement::default()));
+    let open = operation
+        .security
+        .as_ref()
+        .is_some_and(|security| security.iter().all(|s| *s == SecurityRequirement::default()));
     if !open {
         errors.push(("401", "`unauthenticated`: no token, a bad or expired one, or its session has ended."));
     }

@@ -63,9 +63,7 @@ impl Key for SearchPosition {
     fn encode(&self) -> Vec<u8> {
         match self {
             Self::Username(name) => [b"u", name.as_str().as_bytes()].concat(),
-            Self::DisplayName(key, id) => {
-                [b"d".as_slice(), id.uuid().as_bytes(), key.as_str().as_bytes()].concat()
-            }
+            Self::DisplayName(key, id) => [b"d".as_slice(), id.uuid().as_bytes(), key.as_str().as_bytes()].concat(),
         }
     }
 

@@ -11,9 +11,12 @@ use utoipa::ToSchema;
 
 use crate::body::ResponseBody;
 
-/// What an error says on the wire, over HTTP and in an `error` frame alike.
+/// What an error says on the wire, over HTTP and in an `error` frame alike. Boxed, since most results carry none.
 #[derive(Debug, Clone)]
-pub(crate) struct Problem {
+pub(crate) struct Problem(Box<Parts>);
+
+#[derive(Debug, Clone)]
+struct Parts {
     status: StatusCode,
     code: &'static str,
     title: &'static str,
@@ -66,7 +69,7 @@ pub(crate) struct ProblemBody {
 
 impl Problem {
     fn new(status: StatusCode, code: &'static str, title: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self {
+        Self(Box::new(Parts {
             status,
             code,
             title,
@@ -75,7 +78,7 @@ impl Problem {
             errors: Vec::new(),
             retry_after: None,
             allow: None,
-        }
+        }))
     }
 
     pub(crate) fn malformed(detail: impl Into<Cow<'static, str>>) -> Self {
@@ -89,9 +92,9 @@ impl Problem {
     pub(crate) fn method_not_allowed(allow: &[Method]) -> Self {
         let allow = allow.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
         let detail = "this path does not take that method";
-        let problem =
-            Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed", detail);
-        Self { allow: Some(allow), ..problem }
+        let mut problem = Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed", detail);
+        problem.0.allow = Some(allow);
+        problem
     }
 
     pub(crate) fn too_large(limit: usize) -> Self {
@@ -109,19 +112,25 @@ impl Problem {
     }
 
     pub(crate) fn timed_out(after: Duration) -> Self {
-        let problem = Self::new(
+        let mut problem = Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "unavailable",
             "Temporarily unavailable",
             "the request took too long; its outcome may be unknown",
         );
-        Self { retry_after: Some(after), ..problem }
+        problem.0.retry_after = Some(after);
+        problem
     }
 
     pub(crate) fn draining() -> Self {
-        let problem =
-            Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable", "the server is stopping");
-        Self { retry_after: Some(Duration::from_secs(1)), ..problem }
+        let mut problem = Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable",
+            "Temporarily unavailable",
+            "the server is stopping",
+        );
+        problem.0.retry_after = Some(Duration::from_secs(1));
+        problem
     }
 
     pub(crate) fn invalid(errors: Vec<FieldError>) -> Self {
@@ -129,49 +138,50 @@ impl Problem {
     }
 
     pub(crate) fn code(&self) -> &'static str {
-        self.code
+        self.0.code
     }
 
     pub(crate) fn detail(&self) -> &str {
-        &self.detail
+        &self.0.detail
     }
 
     pub(crate) fn rule(&self) -> Option<&'static str> {
-        self.rule
+        self.0.rule
     }
 
     pub(crate) fn errors(&self) -> &[FieldProblem] {
-        &self.errors
+        &self.0.errors
     }
 
     pub(crate) fn retry_after(&self) -> Option<Duration> {
-        self.retry_after
+        self.0.retry_after
     }
 
     /// The answer. A fault of the server's own is logged here, under the request's id, and nowhere else shown.
     pub(crate) fn into_response(self, request_id: &str) -> Response<ResponseBody> {
+        let parts = *self.0;
         let body = ProblemBody {
             r#type: "about:blank",
-            title: self.title,
-            status: self.status.as_u16(),
-            code: self.code,
-            detail: self.detail.into_owned(),
-            rule: self.rule,
-            errors: self.errors,
+            title: parts.title,
+            status: parts.status.as_u16(),
+            code: parts.code,
+            detail: parts.detail.into_owned(),
+            rule: parts.rule,
+            errors: parts.errors,
             request_id: request_id.to_owned(),
         };
         let json = serde_json::to_vec(&body).unwrap_or_default();
         let mut response = Response::new(ResponseBody::from(json));
-        *response.status_mut() = self.status;
+        *response.status_mut() = parts.status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if self.status == StatusCode::UNAUTHORIZED {
+        if parts.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if let Some(after) = self.retry_after {
+        if let Some(after) = parts.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(after)));
         }
-        if let Some(allow) = self.allow.and_then(|allow| HeaderValue::try_from(allow).ok()) {
+        if let Some(allow) = parts.allow.and_then(|allow| HeaderValue::try_from(allow).ok()) {
             headers.insert(header::ALLOW, allow);
         }
         response
@@ -190,30 +200,35 @@ impl From<Error> for Problem {
         match error {
             Error::NotFound(_) => Self::new(StatusCode::NOT_FOUND, "not_found", "Not found", detail),
             Error::Rule(rule) => {
-                let problem = Self::new(StatusCode::CONFLICT, "rule", "A rule says no", detail);
-                Self { rule: Some(rule.as_str()), ..problem }
+                let mut problem = Self::new(StatusCode::CONFLICT, "rule", "A rule says no", detail);
+                problem.0.rule = Some(rule.as_str());
+                problem
             }
             Error::Conflict(errors) => {
-                let problem = Self::new(StatusCode::CONFLICT, "conflict", "Conflict", detail);
-                Self { errors: fields(errors), ..problem }
+                let mut problem = Self::new(StatusCode::CONFLICT, "conflict", "Conflict", detail);
+                problem.0.errors = fields(errors);
+                problem
             }
             Error::Unauthenticated(_) => {
                 Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", "Not authenticated", detail)
             }
             Error::Forbidden(_) => Self::new(StatusCode::FORBIDDEN, "forbidden", "Forbidden", detail),
             Error::Invalid(errors) => {
-                let problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "Validation failed", detail);
-                Self { errors: fields(errors), ..problem }
+                let mut problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "Validation failed", detail);
+                problem.0.errors = fields(errors);
+                problem
             }
             Error::RateLimited(after) => {
-                let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Too many requests", detail);
-                Self { retry_after: Some(after), ..problem }
+                let mut problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Too many requests", detail);
+                problem.0.retry_after = Some(after);
+                problem
             }
             Error::Unavailable(source) => {
                 tracing::error!(error = &*source as &dyn std::error::Error, cause = ?source, "storage unavailable");
                 let status = StatusCode::SERVICE_UNAVAILABLE;
-                let problem = Self::new(status, "unavailable", "Temporarily unavailable", detail);
-                Self { retry_after: Some(Duration::from_secs(1)), ..problem }
+                let mut problem = Self::new(status, "unavailable", "Temporarily unavailable", detail);
+                problem.0.retry_after = Some(Duration::from_secs(1));
+                problem
             }
             Error::Internal(source) => {
                 tracing::error!(error = &*source as &dyn std::error::Error, cause = ?source, "internal error");

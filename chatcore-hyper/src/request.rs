@@ -71,9 +71,8 @@ impl Call {
     /// The message's number in the path.
     pub(crate) fn seq(&self) -> Result<Seq, Problem> {
         let number: u64 = self.param("seq")?;
-        Seq::new(number).ok_or_else(|| {
-            Problem::invalid(vec![FieldError::new("seq", FieldCode::Range, "is not a position")])
-        })
+        Seq::new(number)
+            .ok_or_else(|| Problem::invalid(vec![FieldError::new("seq", FieldCode::Range, "is not a position")]))
     }
 
     /// A value of the query. Given twice, it is malformed.

@@ -24,9 +24,17 @@ pub async fn serve(listener: TcpListener, api: Api, stop: impl Future<Output = (
 ///
 /// # Errors
 /// Like [`serve`].
-pub async fn serve_with<S>(listener: TcpListener, api: Api, service: S, stop: impl Future<Output = ()>) -> io::Result<()>
+pub async fn serve_with<S>(
+    listener: TcpListener,
+    api: Api,
+    service: S,
+    stop: impl Future<Output = ()>,
+) -> io::Result<()>
 where
-    S: Service<http::Request<hyper::body::Incoming>, Response = http::Response<crate::ResponseBody>> + Clone + Send + 'static,
+    S: Service<http::Request<hyper::body::Incoming>, Response = http::Response<crate::ResponseBody>>
+        + Clone
+        + Send
+        + 'static,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     S::Future: Send,
 {
@@ -58,7 +66,8 @@ where
             tracing::debug!(error = &error as &dyn std::error::Error, "no TCP_NODELAY");
         }
         let service = WithPeer { service: service.clone(), peer: PeerAddress(peer) };
-        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service));
+        let connection =
+            builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service));
         let connection = graceful.watch(connection.into_owned());
         tokio::spawn(async move {
             if let Err(error) = connection.await {

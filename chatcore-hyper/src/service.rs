@@ -133,11 +133,8 @@ impl Api {
         let authority = request.uri().authority().map(|authority| authority.as_str().to_owned());
         let allowed = self.shared.settings.origins.allows(request.headers(), authority.as_deref());
         let preflight = request.method() == Method::OPTIONS;
-        let reply = if preflight {
-            self.preflight(request.uri().path(), allowed)
-        } else {
-            self.route(request, allowed).await
-        };
+        let reply =
+            if preflight { self.preflight(request.uri().path(), allowed) } else { self.route(request, allowed).await };
         let mut response = reply.unwrap_or_else(|problem| problem.into_response(request_id));
         if let Some(origin) = origin.filter(|_| allowed) {
             origin::add_cors(response.headers_mut(), &origin);

@@ -1,4 +1,5 @@
 //! What is SQLite's own: opening, migrations, durability settings, query plans, two processes on one file.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::path::Path;
 
@@ -70,7 +71,10 @@ async fn the_settings_are_in_force() {
         let path = folder.path().join(format!("{code}.db"));
         let store = SqliteStore::open(&SqliteOptions::file(&path).synchronous(synchronous)).await.unwrap();
         let pragmas = store.pragmas().await.unwrap();
-        assert_eq!(pragmas, [("journal_mode", "wal".to_owned()), ("synchronous", code.to_string()), ("foreign_keys", "1".to_owned())]);
+        assert_eq!(
+            pragmas,
+            [("journal_mode", "wal".to_owned()), ("synchronous", code.to_string()), ("foreign_keys", "1".to_owned())]
+        );
     }
 }
 
@@ -148,7 +152,10 @@ async fn hot_statements_walk_an_index() {
         let steps: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
         let steps = steps.join("; ");
         assert!(steps.contains("SEARCH"), "{sql}: {steps}");
-        assert!(!steps.contains("SCAN chat_") && !steps.contains("SCAN m") && !steps.contains("SCAN r"), "{sql}: {steps}");
+        assert!(
+            !steps.contains("SCAN chat_") && !steps.contains("SCAN m") && !steps.contains("SCAN r"),
+            "{sql}: {steps}"
+        );
         assert!(!steps.contains("TEMP B-TREE"), "{sql}: {steps}");
     }
 }

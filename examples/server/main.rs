@@ -53,9 +53,9 @@ async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
     let opened = store::open(&settings.store).await?;
     let chat = Chat::builder(opened.storage.clone(), settings.core(secret)).start()?;
     let api = Api::new(chat, settings.http());
-    let listener = TcpListener::bind(settings.listen).await.map_err(|error| {
-        std::io::Error::new(error.kind(), format!("--listen {}: {error}", settings.listen))
-    })?;
+    let listener = TcpListener::bind(settings.listen)
+        .await
+        .map_err(|error| std::io::Error::new(error.kind(), format!("--listen {}: {error}", settings.listen)))?;
     let address = listener.local_addr()?;
     // On standard output, alone and at once, so that a script can read it.
     writeln!(std::io::stdout(), "chatcore is ready: http://{address}{}/", settings.prefix)?;

@@ -29,9 +29,11 @@ pub(crate) fn text(api: &Api) -> String {
         registry.register(name, help, ConstCounter::new(value));
     }
     for (class, count) in ["1xx", "2xx", "3xx", "4xx", "5xx"].into_iter().zip(stats.responses) {
-        registry
-            .sub_registry_with_label(("class".into(), class.into()))
-            .register("http_responses", "Requests answered", ConstCounter::new(count));
+        registry.sub_registry_with_label(("class".into(), class.into())).register(
+            "http_responses",
+            "Requests answered",
+            ConstCounter::new(count),
+        );
     }
     let mut text = String::new();
     // Writing into a string does not fail.

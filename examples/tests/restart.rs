@@ -1,4 +1,5 @@
 //! The server is killed under load and started again: what was acknowledged is there, once, and the numbers are dense.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader};
@@ -101,7 +102,14 @@ impl Http {
 
 /// Posts under one key after the other until told to stop; a key is sent again until it is acknowledged. Answers the
 /// acknowledged keys with their numbers.
-async fn send(address: SocketAddr, token: String, room: String, name: String, stop: Arc<AtomicBool>, acks: Arc<AtomicUsize>) -> HashMap<String, u64> {
+async fn send(
+    address: SocketAddr,
+    token: String,
+    room: String,
+    name: String,
+    stop: Arc<AtomicBool>,
+    acks: Arc<AtomicUsize>,
+) -> HashMap<String, u64> {
     let mut acked = HashMap::new();
     let mut number = 0;
     'connect: while !stop.load(Ordering::Relaxed) {
@@ -155,7 +163,9 @@ async fn killed_under_load_nothing_acknowledged_is_lost() {
     let senders: Vec<_> = people
         .into_iter()
         .enumerate()
-        .map(|(n, (_, token))| tokio::spawn(send(address, token, room.clone(), format!("sender{n}"), stop.clone(), acks.clone())))
+        .map(|(n, (_, token))| {
+            tokio::spawn(send(address, token, room.clone(), format!("sender{n}"), stop.clone(), acks.clone()))
+        })
         .collect();
     for life in 1..=KILLS + 1 {
         tokio::time::timeout(Duration::from_secs(60), async {

@@ -78,12 +78,7 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    pub(super) fn new(
-        ws: WebSocketStream<Io>,
-        connection: Connection,
-        caller: Principal,
-        shared: Arc<Shared>,
-    ) -> Self {
+    pub(super) fn new(ws: WebSocketStream<Io>, connection: Connection, caller: Principal, shared: Arc<Shared>) -> Self {
         let frames = std::num::NonZeroU32::new(shared.settings.frames_per_second).unwrap_or(std::num::NonZeroU32::MIN);
         let now = Instant::now();
         let next_ping = now + shared.settings.heartbeat;
@@ -261,7 +256,8 @@ impl Socket {
         match decode(text) {
             Ok(Frame { id, command }) => {
                 self.malformed = 0;
-                let work = self.work(id, command);
+                let work = self.work(id.clone(), command);
+                let work = work.unwrap_or_else(|problem| Work::Done(failed(id.as_deref(), problem)));
                 self.queue.push(work);
             }
             Err(DecodeError { id, problem, malformed }) => {
@@ -291,11 +287,7 @@ impl Socket {
     }
 
     /// What a command needs done.
-    fn work(&mut self, id: Option<String>, command: Command) -> Work {
-        self.try_work(id.clone(), command).unwrap_or_else(|problem| Work::Done(failed(id.as_deref(), problem)))
-    }
-
-    fn try_work(&mut self, id: Option<String>, command: Command) -> Result<Work, Problem> {
+    fn work(&mut self, id: Option<String>, command: Command) -> Result<Work, Problem> {
         let chat = self.shared.chat.clone();
         let caller = self.caller;
         Ok(match command {
@@ -402,10 +394,7 @@ fn change(
     })
 }
 
-fn other(
-    id: Option<String>,
-    work: impl Future<Output = chatcore::service::Result<Ack>> + Send + 'static,
-) -> Work {
+fn other(id: Option<String>, work: impl Future<Output = chatcore::service::Result<Ack>> + Send + 'static) -> Work {
     let answer = async move {
         match work.await {
             Ok(ack) => id.map(|id| encode::ack(&id, ack)),

@@ -76,9 +76,9 @@ impl Queue {
                             continue;
                         };
                         let answer = match receipt {
-                            Ok(receipt) => id.as_deref().map(|id| {
-                                encode::ack(id, Ack::change(*room, Some(receipt.seq), receipt.duplicate))
-                            }),
+                            Ok(receipt) => id
+                                .as_deref()
+                                .map(|id| encode::ack(id, Ack::change(*room, Some(receipt.seq), receipt.duplicate))),
                             Err(error) => failed(id.as_deref(), error),
                         };
                         self.works.pop_front();

@@ -138,9 +138,14 @@ impl Server {
     }
 
     /// A request with a body as given.
-    pub(crate) async fn raw(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
-        let mut request =
-            Request::builder().method(method).uri(format!("http://{}{path}", self.address));
+    pub(crate) async fn raw(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Answer {
+        let mut request = Request::builder().method(method).uri(format!("http://{}{path}", self.address));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -247,7 +252,12 @@ impl Server {
     }
 
     /// A handshake of a client that answers the server's pings, or does not.
-    pub(crate) async fn handshake_as(&self, path: &str, headers: &[(&str, &str)], pongs: bool) -> Result<Socket, Answer> {
+    pub(crate) async fn handshake_as(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        pongs: bool,
+    ) -> Result<Socket, Answer> {
         let stream = TcpStream::connect(self.address).await.unwrap();
         stream.set_nodelay(true).unwrap();
         let mut request = Request::builder()
@@ -459,16 +469,12 @@ impl Socket {
     pub(crate) async fn bye(&mut self, code: &str, close: u16) -> Value {
         let bye = self.frame("bye").await;
         assert_eq!(bye["code"], code, "{bye}");
-        loop {
-            match self.read().await {
-                Got::Close(found) => {
-                    assert_eq!(found, close);
-                    return bye;
-                }
-                Got::Frame(frame) => panic!("{frame} after the bye"),
-                Got::Gone => panic!("no close after {bye}"),
-            }
+        match self.read().await {
+            Got::Close(found) => assert_eq!(found, close),
+            Got::Frame(frame) => panic!("{frame} after the bye"),
+            Got::Gone => panic!("no close after {bye}"),
         }
+        bye
     }
 
     /// Whether an event or signal of that kind has come, once the server has answered a ping: nothing is under way then.

@@ -162,13 +162,19 @@ async fn a_deletion_takes_the_bodies_out_of_the_tail(store: Store) {
     }
     let mut late = server.socket(&bob, &format!("/ws/chat/{room}?after={}", seq - 1)).await;
     let (posted, edited, deleted) = (late.event().await, late.event().await, late.event().await);
-    assert_eq!((&posted["data"]["message"]["body"], &posted["data"]["message"]["deleted"]), (&Value::Null, &json!(true)));
+    assert_eq!(
+        (&posted["data"]["message"]["body"], &posted["data"]["message"]["deleted"]),
+        (&Value::Null, &json!(true))
+    );
     assert_eq!((&edited["event"], &edited["data"]["body"]), (&json!("message.edited"), &Value::Null));
     assert_eq!(deleted["data"], json!({"seq": seq}));
     let log = server.get(&bob, &format!("/chat-rooms/{room}/events")).await;
     assert!(!String::from_utf8_lossy(&log.body).contains("secret"));
     let tombstone = server.get(&bob, &path).await.expect(200);
-    assert_eq!((&tombstone["body"], &tombstone["deleted"], &tombstone["rev"]), (&Value::Null, &json!(true), &json!(seq + 2)));
+    assert_eq!(
+        (&tombstone["body"], &tombstone["deleted"], &tombstone["rev"]),
+        (&Value::Null, &json!(true), &json!(seq + 2))
+    );
 }
 
 async fn typing_and_read_signals(store: Store) {
@@ -181,7 +187,10 @@ async fn typing_and_read_signals(store: Store) {
     let mut bobs_other = server.socket(&bob, &format!("/ws/chat/{room}")).await;
     bobs.send(json!({"type": "typing", "room": room, "on": true})).await;
     let typing = adas.signal("typing").await;
-    assert_eq!(typing, json!({"type": "signal", "signal": "typing", "room": room, "user": bob.id, "data": {"on": true}}));
+    assert_eq!(
+        typing,
+        json!({"type": "signal", "signal": "typing", "room": room, "user": bob.id, "data": {"on": true}})
+    );
     bobs.send(json!({"type": "read", "id": "1", "room": room, "seq": seq})).await;
     bobs.ack("1").await;
     let read = adas.signal("read").await;

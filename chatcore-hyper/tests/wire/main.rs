@@ -1,8 +1,9 @@
 //! The wire contract, over real sockets and over every store: each call, each success, each error code, each frame.
 //!
 //! The client is not the server's own library: HTTP by hyper's client, WebSocket by `fastwebsockets`.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod harness;
 mod live;
-mod sockets;
 mod soak;
+mod sockets;

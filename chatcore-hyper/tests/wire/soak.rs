@@ -45,7 +45,11 @@ struct Reader {
 
 impl Reader {
     fn positions(&self) -> Value {
-        self.seen.iter().map(|(room, events)| (room.clone(), json!(events.len() as u64))).collect::<serde_json::Map<_, _>>().into()
+        self.seen
+            .iter()
+            .map(|(room, events)| (room.clone(), json!(events.len() as u64)))
+            .collect::<serde_json::Map<_, _>>()
+            .into()
     }
 
     fn take(&mut self, frame: Value) {
@@ -61,7 +65,9 @@ impl Reader {
                     self.acked.insert((room, text(&frame["id"])));
                 }
             }
-            "error" => assert!(["rule", "not_found", "forbidden"].contains(&frame["code"].as_str().unwrap()), "{frame}"),
+            "error" => {
+                assert!(["rule", "not_found", "forbidden"].contains(&frame["code"].as_str().unwrap()), "{frame}")
+            }
             _ => {}
         }
     }
@@ -104,7 +110,9 @@ impl Reader {
         }
         let seq = candidates[self.random.below(candidates.len())];
         let frame = match choice {
-            5 | 6 => json!({"type": "message.edit", "room": room, "seq": seq, "body": format!("edit {}", self.random.below(99))}),
+            5 | 6 => {
+                json!({"type": "message.edit", "room": room, "seq": seq, "body": format!("edit {}", self.random.below(99))})
+            }
             7 => json!({"type": "message.delete", "room": room, "seq": seq}),
             8 => {
                 let emoji = ["👍", "🎉", "🙈"][self.random.below(3)];
@@ -221,7 +229,10 @@ async fn check_room(server: &Server, room: &str, readers: &[Reader]) {
                     }
                 }
                 EventKind::Edited { target, body } => {
-                    assert_eq!((&frame["event"], &frame["data"]["seq"]), (&json!("message.edited"), &json!(target.number())));
+                    assert_eq!(
+                        (&frame["event"], &frame["data"]["seq"]),
+                        (&json!("message.edited"), &json!(target.number()))
+                    );
                     if let (Some(stored), Some(shown)) = (body, frame["data"]["body"].as_str()) {
                         assert_eq!(stored.as_str(), shown);
                     }

@@ -66,7 +66,9 @@ async fn refused_handshakes_answer_over_http(store: Store) {
     refused("/ws", &[]).await.problem(401, "unauthenticated");
     refused("/ws", &[("authorization", "Bearer x")]).await.problem(401, "unauthenticated");
     refused(&path, &[("authorization", &eves)]).await.problem(403, "forbidden");
-    refused("/ws/chat/01920000-0000-7000-8000-000000000001", &[("authorization", &adas)]).await.problem(404, "not_found");
+    refused("/ws/chat/01920000-0000-7000-8000-000000000001", &[("authorization", &adas)])
+        .await
+        .problem(404, "not_found");
     refused("/ws/chat/x", &[("authorization", &adas)]).await.problem(400, "malformed");
     refused(&format!("{path}?after=x"), &[("authorization", &adas)]).await.problem(400, "malformed");
     refused("/ws", &[("authorization", &adas), ("origin", "http://evil.example")]).await.problem(403, "forbidden");
@@ -357,7 +359,12 @@ async fn expiry_and_auth(store: Store) {
     let mut renewing = {
         renewing.bye("expired", 4401).await;
         let tokens = server
-            .raw("POST", "/auth/refresh", &[("content-type", "application/json")], json!({"refresh_token": ada.refresh}).to_string())
+            .raw(
+                "POST",
+                "/auth/refresh",
+                &[("content-type", "application/json")],
+                json!({"refresh_token": ada.refresh}).to_string(),
+            )
             .await
             .expect(200);
         let token = format!("Bearer {}", text(&tokens["access_token"]));
@@ -366,7 +373,8 @@ async fn expiry_and_auth(store: Store) {
     let second = text(&renewing.frame("hello").await["expires_at"]);
     assert!(first < second);
     let refresh = json!({"refresh_token": ada.refresh}).to_string();
-    let tokens = server.raw("POST", "/auth/refresh", &[("content-type", "application/json")], refresh).await.expect(200);
+    let tokens =
+        server.raw("POST", "/auth/refresh", &[("content-type", "application/json")], refresh).await.expect(200);
     renewing.send(json!({"type": "auth", "id": "2", "token": tokens["access_token"]})).await;
     let renewed = text(&renewing.ack("2").await["expires_at"]);
     assert!(second <= renewed);

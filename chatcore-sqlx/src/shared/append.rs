@@ -62,14 +62,8 @@ pub(super) async fn append(
         return Ok(Vec::new());
     }
     let (tx, stored) = dialect::begin_append(pool, drafts).await.map_err(store_error)?;
-    let mut batch = Batch {
-        tx,
-        max_reactions,
-        heads: HashMap::new(),
-        known: HashMap::new(),
-        log: Vec::new(),
-        posts: Vec::new(),
-    };
+    let mut batch =
+        Batch { tx, max_reactions, heads: HashMap::new(), known: HashMap::new(), log: Vec::new(), posts: Vec::new() };
     // Wherever this ends early, dropping the transaction rolls it back.
     let (outcomes, rest) = batch.decide(drafts, stored).await?;
     batch.tx.commit(rest).await.map_err(store_error)?;
@@ -85,11 +79,7 @@ pub(super) struct Stored {
 
 impl<'a> Batch<'a> {
     /// Decides draft by draft; answers with the statements that are still to be written.
-    async fn decide(
-        &mut self,
-        drafts: &'a [Draft],
-        stored: Stored,
-    ) -> StoreResult<(Vec<AppendOutcome>, Script)> {
+    async fn decide(&mut self, drafts: &'a [Draft], stored: Stored) -> StoreResult<(Vec<AppendOutcome>, Script)> {
         for (room, head) in stored.heads {
             let number = u64::try_from(head).map_err(|_| codec::corrupt())?;
             self.heads.insert(RoomId::from_uuid(room), Head { number, post: None, changed: false });

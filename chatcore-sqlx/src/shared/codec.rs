@@ -2,8 +2,8 @@
 
 use chatcore::id::{IntentId, RoomId, UserId};
 use chatcore::model::{
-    Body, Emoji, Event, EventKind, FriendshipStatus, LeaveReason, MessageKind, Posted, Role, RoomChange, RoomKind, RoomName,
-    Seq,
+    Body, Emoji, Event, EventKind, FriendshipStatus, LeaveReason, MessageKind, Posted, Role, RoomChange, RoomKind,
+    RoomName, Seq,
 };
 use chatcore::model::{ClientId, Intent};
 use chatcore::store::{StoreError, StoreResult};
@@ -196,8 +196,7 @@ pub(super) fn unflatten(flat: Flat, client_id: Option<ClientId>) -> StoreResult<
 }
 
 /// A row of `chat_log`: seq, time, actor, key, kind, target, subject, detail, body.
-pub(super) type LogRow =
-    (i64, i64, Option<Uuid>, String, i64, Option<i64>, Option<Uuid>, Option<i64>, Option<String>);
+pub(super) type LogRow = (i64, i64, Option<Uuid>, String, i64, Option<i64>, Option<Uuid>, Option<i64>, Option<String>);
 
 pub(super) fn event(room: RoomId, row: LogRow) -> StoreResult<Event> {
     let (number, at, actor, dedup, kind, target, subject, detail, body) = row;

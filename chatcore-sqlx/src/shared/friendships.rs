@@ -4,9 +4,7 @@ use async_trait::async_trait;
 use chatcore::id::{FriendshipId, UserId};
 use chatcore::model::{Friendship, FriendshipStatus, PageKey, Relation};
 use chatcore::policy::friendship as policy;
-use chatcore::store::{
-    Answered, Blocked, Ended, FriendshipList, FriendshipStore, NewRequest, Requested, StoreResult,
-};
+use chatcore::store::{Answered, Blocked, Ended, FriendshipList, FriendshipStore, NewRequest, Requested, StoreResult};
 use chatcore::time::Timestamp;
 use sqlx::{QueryBuilder, Transaction};
 use uuid::Uuid;
@@ -101,7 +99,13 @@ async fn delete(tx: &mut Transaction<'static, Db>, id: FriendshipId) -> StoreRes
 
 impl Store {
     /// Those of `users` in one column of the blocks that have `user` in the other.
-    async fn among(&self, head: &'static str, user: UserId, tail: &'static str, users: &[UserId]) -> StoreResult<Vec<UserId>> {
+    async fn among(
+        &self,
+        head: &'static str,
+        user: UserId,
+        tail: &'static str,
+        users: &[UserId],
+    ) -> StoreResult<Vec<UserId>> {
         let mut ids: Vec<Uuid> = users.iter().map(|id| id.uuid()).collect();
         ids.sort_unstable();
         ids.dedup();

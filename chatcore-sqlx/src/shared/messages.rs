@@ -19,24 +19,12 @@ use super::error::store_error;
 use super::sql::{LIST, push_ids, push_numbers, runs};
 
 /// room, seq, rev, sender, kind, body, client id, reply, creation, edit, deleted
-type MessageRow = (
-    Uuid,
-    i64,
-    i64,
-    Option<Uuid>,
-    i64,
-    Option<String>,
-    Option<String>,
-    Option<i64>,
-    i64,
-    Option<i64>,
-    i64,
-);
+type MessageRow =
+    (Uuid, i64, i64, Option<Uuid>, i64, Option<String>, Option<String>, Option<i64>, i64, Option<i64>, i64);
 /// room, seq, emoji, how many, whether the viewer, the oldest
 type ReactionRow = (Uuid, i64, String, i64, i64, i64);
 
-const MESSAGE: &str =
-    "SELECT room_id, seq, rev, sender, kind, body, client_id, reply_to, created_at, edited_at, deleted FROM chat_messages WHERE ";
+const MESSAGE: &str = "SELECT room_id, seq, rev, sender, kind, body, client_id, reply_to, created_at, edited_at, deleted FROM chat_messages WHERE ";
 const EVENT: &str = "SELECT seq, created_at, actor, dedup, kind, target, subject, detail, body FROM chat_log WHERE ";
 
 /// Messages named one by one in a statement.
@@ -335,7 +323,8 @@ impl MessageStore for Store {
             for user in run {
                 // One seek a user; grouping would walk over all their posts.
                 all.push("SELECT ").push_bind_unseparated(*user);
-                all.push_unseparated(", max(seq) FROM chat_messages WHERE room_id = ").push_bind_unseparated(room.uuid());
+                all.push_unseparated(", max(seq) FROM chat_messages WHERE room_id = ")
+                    .push_bind_unseparated(room.uuid());
                 all.push_unseparated(" AND sender = ").push_bind_unseparated(*user);
             }
             let rows: Vec<(Uuid, Option<i64>)> =

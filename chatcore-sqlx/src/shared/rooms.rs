@@ -79,9 +79,8 @@ fn peer(pair: &[u8], user: UserId) -> StoreResult<UserId> {
 }
 
 async fn room_where(tx: &mut Transaction<'static, Db>, id: RoomId) -> StoreResult<Option<Room>> {
-    let sql = format!(
-        "SELECT id, kind, name, created_by, created_at, member_count FROM chat_rooms WHERE id = ?{FOR_UPDATE}"
-    );
+    let sql =
+        format!("SELECT id, kind, name, created_by, created_at, member_count FROM chat_rooms WHERE id = ?{FOR_UPDATE}");
     let row: Option<RoomRow> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
         .bind(id.uuid())
         .fetch_optional(&mut **tx)
@@ -247,8 +246,7 @@ impl RoomStore for Store {
             push_ids(&mut query, &rooms);
             query.push(" AND m.user_id IN ");
             push_ids(&mut query, &users);
-            let rows: Vec<MembershipRow> =
-                query.build_query_as().fetch_all(&self.reader).await.map_err(store_error)?;
+            let rows: Vec<MembershipRow> = query.build_query_as().fetch_all(&self.reader).await.map_err(store_error)?;
             for row in rows {
                 let membership = membership(row)?;
                 found.insert((membership.room.id, membership.member.user), membership);

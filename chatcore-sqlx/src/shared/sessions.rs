@@ -85,9 +85,8 @@ impl SessionStore for Store {
             live.remove(place);
             used = Some((rotation.presented, rotation.at.micros()));
         } else {
-            let repeats = used.is_some_and(|(hash, at)| {
-                hash == rotation.presented && rotation.at.since(time(at)) <= rotation.grace
-            });
+            let repeats = used
+                .is_some_and(|(hash, at)| hash == rotation.presented && rotation.at.since(time(at)) <= rotation.grace);
             if !repeats {
                 sqlx::query("DELETE FROM chat_sessions WHERE id = ?")
                     .bind(rotation.session.uuid())
@@ -144,13 +143,7 @@ impl SessionStore for Store {
         Ok(alive)
     }
 
-    async fn list(
-        &self,
-        user: UserId,
-        at: Timestamp,
-        after: Option<PageKey>,
-        limit: u32,
-    ) -> StoreResult<Vec<Session>> {
+    async fn list(&self, user: UserId, at: Timestamp, after: Option<PageKey>, limit: u32) -> StoreResult<Vec<Session>> {
         let (before, id) = after.map_or((i64::MAX, Uuid::max()), |key| (key.at.micros(), key.id));
         let rows: Vec<SessionRow> = sqlx::query_as(
             "SELECT id, user_id, device, created_at, last_used_at, expires_at FROM chat_sessions \

@@ -3,9 +3,7 @@
 use async_trait::async_trait;
 use chatcore::id::UserId;
 use chatcore::model::{Account, DisplayName, Email, PasswordHash, SearchKey, User, Username};
-use chatcore::store::{
-    Credentials, NewUser, ProfileChange, SearchPosition, StoreResult, Taken, UserStore,
-};
+use chatcore::store::{Credentials, NewUser, ProfileChange, SearchPosition, StoreResult, Taken, UserStore};
 use chatcore::time::Timestamp;
 use sqlx::QueryBuilder;
 use uuid::Uuid;
@@ -54,14 +52,15 @@ impl UserStore for Store {
 
     async fn create(&self, new: &NewUser) -> StoreResult<Result<(), Taken>> {
         let mut tx = dialect::begin(&self.writer).await.map_err(store_error)?;
-        let there: Vec<(Uuid, String, String)> =
-            sqlx::query_as("SELECT id, username, email_key FROM chat_users WHERE username = ? OR email_key = ? OR id = ?")
-                .bind(new.username.as_str())
-                .bind(new.email.key())
-                .bind(new.id.uuid())
-                .fetch_all(&mut *tx)
-                .await
-                .map_err(store_error)?;
+        let there: Vec<(Uuid, String, String)> = sqlx::query_as(
+            "SELECT id, username, email_key FROM chat_users WHERE username = ? OR email_key = ? OR id = ?",
+        )
+        .bind(new.username.as_str())
+        .bind(new.email.key())
+        .bind(new.id.uuid())
+        .fetch_all(&mut *tx)
+        .await
+        .map_err(store_error)?;
         if there.iter().any(|(id, ..)| *id == new.id.uuid()) {
             return Ok(Ok(()));
         }

@@ -98,7 +98,8 @@ impl Drop for AppendTx {
     /// Gives up: an error, or a caller who has stopped waiting. The connection is not given back before it has rolled back, which
     /// the thread behind it does after whatever it is still busy with.
     fn drop(&mut self) {
-        let (Some(mut connection), Ok(runtime)) = (self.connection.take(), tokio::runtime::Handle::try_current()) else {
+        let (Some(mut connection), Ok(runtime)) = (self.connection.take(), tokio::runtime::Handle::try_current())
+        else {
             return;
         };
         runtime.spawn(async move {
@@ -124,7 +125,8 @@ impl AppendTx {
             rooms.sort_unstable();
             rooms.dedup();
             let mut query = QueryBuilder::<Db>::new(std::mem::take(&mut begin));
-            query.push("SELECT room_id, NULL AS owner, NULL AS dedup, head AS number FROM chat_heads WHERE room_id IN ");
+            query
+                .push("SELECT room_id, NULL AS owner, NULL AS dedup, head AS number FROM chat_heads WHERE room_id IN ");
             push_ids(&mut query, &rooms);
             query.push(" UNION ALL SELECT room_id, owner, dedup, seq FROM chat_log WHERE ");
             let mut any = query.separated(" OR ");

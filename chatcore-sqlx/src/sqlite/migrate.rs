@@ -14,8 +14,7 @@ pub(super) async fn run(pool: &Pool<Sqlite>) -> Result<(), OpenError> {
     sqlx::raw_sql("CREATE TABLE IF NOT EXISTS chat_migrations (version INTEGER NOT NULL PRIMARY KEY) STRICT")
         .execute(&mut *tx)
         .await?;
-    let found: Option<i64> =
-        sqlx::query_scalar("SELECT max(version) FROM chat_migrations").fetch_one(&mut *tx).await?;
+    let found: Option<i64> = sqlx::query_scalar("SELECT max(version) FROM chat_migrations").fetch_one(&mut *tx).await?;
     let found = found.unwrap_or(0);
     let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
     if found > known {

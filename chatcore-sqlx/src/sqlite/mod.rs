@@ -4,14 +4,14 @@ mod dialect;
 mod migrate;
 mod open;
 
+#[path = "../shared/append.rs"]
+mod append;
 #[path = "../shared/codec.rs"]
 mod codec;
 #[path = "../shared/error.rs"]
 mod error;
 #[path = "../shared/friendships.rs"]
 mod friendships;
-#[path = "../shared/append.rs"]
-mod append;
 #[path = "../shared/messages.rs"]
 mod messages;
 #[path = "../shared/rooms.rs"]

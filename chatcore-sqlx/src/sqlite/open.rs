@@ -101,10 +101,9 @@ impl SqliteOptions {
             Synchronous::Normal => SqliteSynchronous::Normal,
         };
         let options = match &self.path {
-            Some(path) => SqliteConnectOptions::new()
-                .filename(path)
-                .create_if_missing(true)
-                .journal_mode(SqliteJournalMode::Wal),
+            Some(path) => {
+                SqliteConnectOptions::new().filename(path).create_if_missing(true).journal_mode(SqliteJournalMode::Wal)
+            }
             None => SqliteConnectOptions::from_str("sqlite::memory:")?,
         };
         Ok(options

@@ -435,11 +435,9 @@ impl Connection {
     fn after_accept(&mut self, room: RoomId, accepted: Accepted, signals: &mut Vec<Arc<Signal>>) {
         let Accepted::Left(reason) = accepted else { return };
         match self.link.scope {
-            Scope::All => signals.push(Arc::new(Signal::new(
-                Some(room),
-                Some(self.link.user),
-                SignalKind::RoomRemoved(reason),
-            ))),
+            Scope::All => {
+                signals.push(Arc::new(Signal::new(Some(room), Some(self.link.user), SignalKind::RoomRemoved(reason))))
+            }
             // What was accepted goes out first; the next poll finds the end.
             Scope::Room(_) => self.link.close(CloseReason::Removed),
         }
@@ -490,6 +488,9 @@ impl Drop for Connection {
 
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Connection").field("id", &self.link.id).field("rooms", &self.rooms.len()).finish_non_exhaustive()
+        f.debug_struct("Connection")
+            .field("id", &self.link.id)
+            .field("rooms", &self.rooms.len())
+            .finish_non_exhaustive()
     }
 }

@@ -260,7 +260,9 @@ mod tests {
                 let left = number > last + 1;
                 if left {
                     // The only hole that there may be: from the own leaving to the own coming again.
-                    assert!(matches!(self.log[last as usize - 1].kind, EventKind::Left { user: u, .. } if u == user(1)));
+                    assert!(
+                        matches!(self.log[last as usize - 1].kind, EventKind::Left { user: u, .. } if u == user(1))
+                    );
                     assert!(
                         matches!(self.log[number as usize - 1].kind, EventKind::Joined { user: u, .. } if u == user(1)),
                         "began again with {number}"

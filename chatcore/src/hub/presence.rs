@@ -150,7 +150,11 @@ impl Users {
                 break;
             }
             state.leaving.pop_front();
-            let due = state.users.get(&user).and_then(|entry| entry.gone).is_some_and(|gone| gone + self.offline_after <= now);
+            let due = state
+                .users
+                .get(&user)
+                .and_then(|entry| entry.gone)
+                .is_some_and(|gone| gone + self.offline_after <= now);
             if due && let Some(entry) = state.users.remove(&user) {
                 let gone_for = entry.gone.map_or(Duration::ZERO, |gone| now.duration_since(gone));
                 changes.push(Change { user, status: PresenceStatus::Offline, gone_for });

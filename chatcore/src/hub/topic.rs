@@ -15,7 +15,11 @@ use crate::model::{Event, LogRange};
 use crate::store::MessageStore;
 
 /// A page of the stored log, read once for all who want the same.
-pub(super) type CatchUp = Shared<BoxFuture<'static, Arc<CatchUpPage>>>;
+pub(super) type CatchUp = Shared<Reading>;
+
+type Reading = BoxFuture<'static, Arc<CatchUpPage>>;
+/// What a read is of: after which number, in which epoch of the tail.
+type ReadKey = (u64, u64);
 
 /// What a catch-up read found.
 pub(super) struct CatchUpPage {
@@ -34,7 +38,7 @@ struct Listener {
 struct State {
     tail: Tail,
     listeners: HashMap<ConnectionId, Listener>,
-    reads: Vec<((u64, u64), WeakShared<BoxFuture<'static, Arc<CatchUpPage>>>)>,
+    reads: Vec<(ReadKey, WeakShared<Reading>)>,
 }
 
 pub(super) struct Topic {

@@ -92,11 +92,7 @@ pub struct FieldError {
 
 impl FieldError {
     /// A field error made by hand, where no newtype is involved.
-    pub fn new(
-        field: impl Into<Cow<'static, str>>,
-        code: FieldCode,
-        message: impl Into<Cow<'static, str>>,
-    ) -> Self {
+    pub fn new(field: impl Into<Cow<'static, str>>, code: FieldCode, message: impl Into<Cow<'static, str>>) -> Self {
         Self { field: field.into(), code, message: message.into() }
     }
 }

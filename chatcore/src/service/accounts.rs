@@ -8,9 +8,7 @@ use super::guard::Principal;
 use super::tokens::RefreshToken;
 use crate::hub::{Signal, SignalKind};
 use crate::id::{SessionId, UserId};
-use crate::model::{
-    Account, DeviceName, DisplayName, Email, FieldCode, FieldError, Password, Session, Username,
-};
+use crate::model::{Account, DeviceName, DisplayName, Email, FieldCode, FieldError, Password, Session, Username};
 use crate::store::{Credentials, NewUser, ProfileChange, Taken};
 use crate::view::UserView;
 

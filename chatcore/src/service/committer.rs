@@ -114,14 +114,14 @@ impl Writer {
         }
         match self.append(&drafts).await {
             Ok(outcomes) => self.conclude(drafts, replies, &outcomes),
-            Err(error) if error.retryable() || drafts.len() == 1 => self.fail(&drafts, replies, Arc::new(error)),
+            Err(error) if error.retryable() || drafts.len() == 1 => self.fail(&drafts, replies, &Arc::new(error)),
             // Something in the batch cannot be stored. It must not take the others with it.
             Err(_) => {
                 for (draft, reply) in drafts.into_iter().zip(replies) {
                     let one = [draft];
                     match self.append(&one).await {
                         Ok(outcomes) => self.conclude(one.into(), vec![reply], &outcomes),
-                        Err(error) => self.fail(&one, vec![reply], Arc::new(error)),
+                        Err(error) => self.fail(&one, vec![reply], &Arc::new(error)),
                     }
                 }
             }
@@ -165,7 +165,7 @@ impl Writer {
         }
     }
 
-    fn fail(&self, drafts: &[Draft], replies: Vec<oneshot::Sender<Reply>>, error: Arc<StoreError>) {
+    fn fail(&self, drafts: &[Draft], replies: Vec<oneshot::Sender<Reply>>, error: &Arc<StoreError>) {
         self.suspect(drafts);
         for reply in replies {
             send(reply, Err(error.clone()));

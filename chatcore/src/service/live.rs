@@ -62,12 +62,7 @@ impl Chat {
     ///
     /// # Errors
     /// `Unauthenticated`; for one room also `NotFound` and `Forbidden`; `RateLimited` when the user has too many sockets.
-    pub async fn connect(
-        &self,
-        caller: &Principal,
-        scope: Scope,
-        after: Option<u64>,
-    ) -> Result<(Connection, Hello)> {
+    pub async fn connect(&self, caller: &Principal, scope: Scope, after: Option<u64>) -> Result<(Connection, Hello)> {
         let began = Instant::now();
         let id = ConnectionId::from_uuid(self.new_id());
         let trusted_until = began + self.inner.settings.trust;

@@ -40,8 +40,8 @@ pub use live::{Hello, ResumeAnswer, RoomStart};
 pub use messages::{PendingPost, PostInput, PostReceipt};
 pub use room_list::RoomListKey;
 pub use rooms::{CreatedRoom, GroupInput, RoomStatus};
-pub use throttle::Throttle;
 pub use settings::{HashSettings, RateLimit, Settings, SigningKey, TokenSettings};
+pub use throttle::Throttle;
 
 pub use crate::hub::{HubSettings, HubStats};
 

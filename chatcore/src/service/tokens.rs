@@ -92,11 +92,8 @@ impl Tokens {
     /// Checks signature, issuer, audience and times.
     pub(crate) fn verify(&self, token: &str, now: Timestamp) -> std::result::Result<Bearer, AuthFailure> {
         let header = jsonwebtoken::decode_header(token).map_err(|_| AuthFailure::Invalid)?;
-        let key = self
-            .keys
-            .iter()
-            .find(|key| header.kid.as_deref() == Some(key.id.as_str()))
-            .ok_or(AuthFailure::Invalid)?;
+        let key =
+            self.keys.iter().find(|key| header.kid.as_deref() == Some(key.id.as_str())).ok_or(AuthFailure::Invalid)?;
         let claims = jsonwebtoken::decode::<Claims>(token, &key.decoding, &self.validation)
             .map_err(|_| AuthFailure::Invalid)?
             .claims;

@@ -90,13 +90,7 @@ pub trait FriendshipStore: Send + Sync {
     async fn request(&self, request: &NewRequest) -> StoreResult<Requested>;
 
     /// Answers a request, by [`policy::friendship::answer`](crate::policy::friendship::answer). `None`: no such row.
-    async fn answer(
-        &self,
-        id: FriendshipId,
-        by: UserId,
-        accept: bool,
-        at: Timestamp,
-    ) -> StoreResult<Option<Answered>>;
+    async fn answer(&self, id: FriendshipId, by: UserId, accept: bool, at: Timestamp) -> StoreResult<Option<Answered>>;
 
     /// Ends a friendship or takes a request back, by [`policy::friendship::end`](crate::policy::friendship::end).
     /// `None`: no such row.

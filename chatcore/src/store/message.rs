@@ -120,13 +120,8 @@ pub trait MessageStore: Send + Sync {
     /// after it; where fewer are after it, the rest comes from before. The position itself need not be a message.
     /// `has_before` and `has_after` say whether there are messages before the first and after the last one of the page;
     /// on an empty page, whether there are any on that side of it.
-    async fn messages(
-        &self,
-        viewer: UserId,
-        room: RoomId,
-        range: MessageRange,
-        limit: u32,
-    ) -> StoreResult<MessagePage>;
+    async fn messages(&self, viewer: UserId, room: RoomId, range: MessageRange, limit: u32)
+    -> StoreResult<MessagePage>;
 
     /// The messages under these numbers seen by `viewer`, rising; numbers that are no messages are left out.
     async fn messages_at(&self, viewer: UserId, room: RoomId, seqs: &[Seq]) -> StoreResult<Vec<Message>>;

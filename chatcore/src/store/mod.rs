@@ -31,9 +31,7 @@ use std::sync::Arc;
 pub use error::{StoreError, StoreErrorKind, StoreResult};
 pub use friendship::{Answered, Blocked, Ended, FriendshipList, FriendshipStore, NewRequest, Requested};
 pub use message::{AppendOutcome, Digest, Head, MessageStore, Rejection};
-pub use room::{
-    Changed, Created, MarkerWrite, NewMember, NewRoom, Removal, RoleChange, RoomStore,
-};
+pub use room::{Changed, Created, MarkerWrite, NewMember, NewRoom, Removal, RoleChange, RoomStore};
 pub use session::{Rotated, Rotation, SessionStore};
 pub use user::{Credentials, NewUser, ProfileChange, SearchPosition, Taken, UserStore};
 

@@ -67,13 +67,7 @@ pub trait SessionStore: Send + Sync {
     async fn alive(&self, ids: &[SessionId], at: Timestamp) -> StoreResult<Vec<Session>>;
 
     /// A user's sessions, newest first by (`created_at`, `id`), after `after`.
-    async fn list(
-        &self,
-        user: UserId,
-        at: Timestamp,
-        after: Option<PageKey>,
-        limit: u32,
-    ) -> StoreResult<Vec<Session>>;
+    async fn list(&self, user: UserId, at: Timestamp, after: Option<PageKey>, limit: u32) -> StoreResult<Vec<Session>>;
 
     /// Ends one session of that user; answers whether it was there.
     async fn end(&self, user: UserId, id: SessionId) -> StoreResult<bool>;

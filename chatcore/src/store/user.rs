@@ -98,12 +98,7 @@ pub trait UserStore: Send + Sync {
     async fn update_profile(&self, id: UserId, change: &ProfileChange) -> StoreResult<Option<Result<Account, Taken>>>;
 
     /// Replaces the password if it is still `expected`; answers whether it did. Called again after it did: `true`.
-    async fn replace_password(
-        &self,
-        id: UserId,
-        expected: &PasswordHash,
-        new: &PasswordHash,
-    ) -> StoreResult<bool>;
+    async fn replace_password(&self, id: UserId, expected: &PasswordHash, new: &PasswordHash) -> StoreResult<bool>;
 
     /// Notes when users were last seen. A time earlier than the one kept changes nothing; unknown users are left out.
     async fn touch_seen(&self, seen: &[(UserId, Timestamp)]) -> StoreResult<()>;
@@ -111,10 +106,5 @@ pub trait UserStore: Send + Sync {
     /// Users whose username or display name's [`SearchKey`] starts with `prefix`: first those whose username does, by
     /// username; then those of whom only the display name does, by its search key and then id. At most `limit`, after
     /// `after`. Costs a range of two indices, not a walk over all users.
-    async fn search(
-        &self,
-        prefix: &SearchKey,
-        after: Option<&SearchPosition>,
-        limit: u32,
-    ) -> StoreResult<Vec<User>>;
+    async fn search(&self, prefix: &SearchKey, after: Option<&SearchPosition>, limit: u32) -> StoreResult<Vec<User>>;
 }
