@@ -26,9 +26,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
                 request.extensions_mut().insert(PeerAddress(peer)); // by which attempts are counted
                 hyper::service::Service::call(&TowerToHyperService::new(api.clone()), request)
             });
-            auto::Builder::new(TokioExecutor::new())
-                .serve_connection_with_upgrades(TokioIo::new(stream), service)
-                .await
+            auto::Builder::new(TokioExecutor::new()).serve_connection_with_upgrades(TokioIo::new(stream), service).await
         });
     }
 }

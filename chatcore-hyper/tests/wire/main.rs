@@ -3,6 +3,7 @@
 //! The client is not the server's own library: HTTP by hyper's client, WebSocket by `fastwebsockets`.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod errors;
 mod harness;
 mod live;
 mod soak;
