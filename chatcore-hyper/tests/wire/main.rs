@@ -6,5 +6,6 @@
 mod errors;
 mod harness;
 mod live;
+mod shapes;
 mod soak;
 mod sockets;

@@ -81,6 +81,11 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
         shard.generation += 1;
     }
 
+    /// Asks the store again the next time, for a change that takes nothing away from anybody: what was allowed stays allowed.
+    pub(crate) fn forget(&self, key: &K) {
+        self.lock(self.index(key)).entries.remove(key);
+    }
+
     /// Whether nothing near it has been invalidated since the mark was given.
     pub(crate) fn holds(&self, mark: Mark) -> bool {
         self.lock(mark.shard).generation == mark.generation

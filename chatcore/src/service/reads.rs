@@ -35,7 +35,7 @@ impl Chat {
         let moves = seq.number() > membership.marker();
         if moves {
             self.inner.markers.mark(MarkerWrite { room, user, seq }).await?;
-            self.inner.caches.standings.invalidate(&(room, user));
+            self.inner.caches.standings.forget(&(room, user));
         }
         let state = self.read_state(user, room, membership.marker().max(seq.number())).await?;
         if moves {

@@ -180,7 +180,7 @@ impl Chat {
 
     /// The caller's part in a room, past the caches: counts and names must be those of now.
     async fn fresh_membership(&self, caller: &Principal, room: RoomId) -> Result<Membership> {
-        self.inner.caches.standings.invalidate(&(room, caller.user));
+        self.inner.caches.standings.forget(&(room, caller.user));
         Ok(self.member(caller, room).await?.membership)
     }
 

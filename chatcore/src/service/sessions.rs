@@ -41,7 +41,7 @@ impl Chat {
         };
         match self.inner.storage.sessions.rotate(&rotation).await? {
             Rotated::Fresh(session) => {
-                self.inner.caches.sessions.invalidate(&session.id);
+                self.inner.caches.sessions.forget(&session.id);
                 self.token_pair(&session, &next).await
             }
             Rotated::Unknown => Err(AuthFailure::Ended.into()),
