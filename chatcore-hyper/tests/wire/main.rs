@@ -6,6 +6,7 @@
 mod errors;
 mod harness;
 mod live;
+mod mounts;
 mod shapes;
 mod soak;
 mod sockets;
