@@ -1,0 +1,83 @@
+//! The ready-to-run chat server: accounts, friends, rooms and live messages over SQLite, with a page to try it.
+//!
+//! `cargo run --release --example server -- --help` lists the settings.
+
+mod logs;
+mod metrics;
+mod secret;
+mod settings;
+mod site;
+mod store;
+
+use std::error::Error;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use chatcore::Chat;
+use chatcore_hyper::Api;
+use clap::Parser as _;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use settings::Settings;
+use site::Site;
+
+/// What the program does: reads its arguments and serves until it is told to stop.
+#[must_use]
+pub fn main() -> ExitCode {
+    let settings = Settings::parse();
+    logs::start(settings.log_format);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error),
+    };
+    match runtime.block_on(run(settings)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&*error),
+    }
+}
+
+/// Says what went wrong, with all its causes, where a person who has just started the server looks.
+fn failed(error: &dyn Error) -> ExitCode {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    // There is nowhere left to say that standard error is gone.
+    let _ = writeln!(std::io::stderr(), "chatcore server: {text}");
+    ExitCode::FAILURE
+}
+
+async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
+    let secret = secret::load(&settings)?;
+    let opened = store::open(&settings.store).await?;
+    let chat = Chat::builder(opened.storage.clone(), settings.core(secret)).start()?;
+    let api = Api::new(chat, settings.http());
+    let listener = TcpListener::bind(settings.listen)
+        .await
+        .map_err(|error| std::io::Error::new(error.kind(), format!("--listen {}: {error}", settings.listen)))?;
+    let address = listener.local_addr()?;
+    // On standard output, alone and at once, so that a script can read it.
+    writeln!(std::io::stdout(), "chatcore is ready: http://{address}{}/", settings.prefix)?;
+    std::io::stdout().flush()?;
+    let site = Site::new(api.clone());
+    chatcore_hyper::serve_with(listener, api, site, stopped()?).await?;
+    tracing::info!("stopped");
+    opened.close().await;
+    Ok(())
+}
+
+/// Ready when somebody asks the server to stop: SIGINT or SIGTERM.
+fn stopped() -> std::io::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        tracing::info!("stopping");
+    })
+}
