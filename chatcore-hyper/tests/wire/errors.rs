@@ -16,6 +16,7 @@ on_every_store!(
     what_is_taken_is_named,
     rules_of_friendships,
     rules_of_rooms,
+    friends_only_is_a_server_option,
     rules_of_messages,
     outsiders_are_forbidden_everything,
     limits_say_when_to_come_again,
@@ -267,6 +268,21 @@ async fn rules_of_rooms(store: Store) {
     server.delete(&ada, &format!("{members}/{}", ada.id)).await.expect(204);
     server.delete(&ada, &format!("{members}/{}", ada.id)).await.expect(204);
     server.get(&ada, &format!("/chat-rooms/{room}")).await.problem(403, "forbidden");
+}
+
+async fn friends_only_is_a_server_option(store: Store) {
+    let server = Server::with(store, |core, _| core.friends_only = true).await;
+    let (ada, bob) = (server.person().await, server.person().await);
+    let body = json!({"kind": "direct", "user_id": bob.id});
+    server.post(&ada, "/chat-rooms", body.clone()).await.rule("not_friends");
+    let request = server.post(&ada, "/friends/request", json!({"user_id": bob.id})).await.expect(201);
+    server.post(&ada, "/chat-rooms", body.clone()).await.rule("not_friends");
+    let path = format!("/friends/{}/status", text(&request["id"]));
+    server.put(&bob, &path, json!({"status": "accepted"})).await.expect(200);
+    server.post(&ada, "/chat-rooms", body.clone()).await.expect(201);
+    // What was opened stays open when the friendship ends.
+    server.delete(&bob, &format!("/friends/{}", text(&request["id"]))).await.expect(204);
+    server.post(&ada, "/chat-rooms", body).await.expect(200);
 }
 
 async fn rules_of_messages(store: Store) {

@@ -53,7 +53,7 @@ impl Chat {
     /// The direct room of the caller and another; made if there is none yet, one a pair under any race.
     ///
     /// # Errors
-    /// `NotFound`, `Rule` (`self`; `not_friends` where only friends may), `Forbidden` when either blocks the other.
+    /// `NotFound`, `Rule` (`self`; `not_friends` where only friends may open one), `Forbidden` when either blocks the other.
     pub async fn open_direct(&self, caller: &Principal, user: UserId) -> Result<CreatedRoom> {
         if user == caller.user {
             return Err(Rule::Itself.into());
@@ -65,11 +65,11 @@ impl Chat {
         if relation.any_block() {
             return Err(Error::Forbidden("one of the two has blocked the other"));
         }
-        if self.inner.settings.friends_only && !relation.are_friends() {
-            return Err(Rule::NotFriends.into());
-        }
         if let Some(room) = self.inner.storage.rooms.direct(caller.user, user).await? {
             return self.created(caller, &room, false).await;
+        }
+        if self.inner.settings.friends_only && !relation.are_friends() {
+            return Err(Rule::NotFriends.into());
         }
         let members = [caller.user, user].map(|user| self.new_member(user, Role::Member));
         self.create_room(caller, RoomKind::Direct, None, None, members.into()).await

@@ -152,3 +152,135 @@ impl RefreshToken {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::model::AccessSecret;
+    use crate::service::settings::{Settings, SigningKey};
+    use crate::testing::fixtures;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_790_000_000_000);
+
+    fn key(id: &str, byte: u8) -> SigningKey {
+        SigningKey { id: id.to_owned(), secret: AccessSecret::new([byte; 32]).unwrap() }
+    }
+
+    fn tokens(keys: Vec<SigningKey>) -> Tokens {
+        let mut settings = Settings::new(AccessSecret::new([1; 32]).unwrap()).tokens;
+        settings.keys = keys;
+        Tokens::new(&settings)
+    }
+
+    fn ids() -> (UserId, SessionId) {
+        (fixtures::user_id(1), fixtures::session_id(1))
+    }
+
+    /// Signs what a forger might: any header, any claims.
+    fn forge(header: &Header, change: impl FnOnce(&mut Value), secret: &[u8]) -> String {
+        let (user, session) = ids();
+        let now = NOW.seconds();
+        let mut claims = json!({
+            "iss": "chatcore", "aud": "chatcore", "sub": user.to_string(), "sid": session.to_string(),
+            "iat": now, "nbf": now, "exp": now + 900,
+        });
+        change(&mut claims);
+        jsonwebtoken::encode(header, &claims, &EncodingKey::from_secret(secret)).unwrap()
+    }
+
+    fn header(algorithm: Algorithm, kid: Option<&str>) -> Header {
+        Header { kid: kid.map(str::to_owned), ..Header::new(algorithm) }
+    }
+
+    #[test]
+    fn what_is_signed_is_verified_until_it_ends() {
+        let tokens = tokens(vec![key("a", 1)]);
+        let (user, session) = ids();
+        let (token, expires_at) = tokens.sign(user, session, NOW).unwrap();
+        assert_eq!(expires_at, NOW.plus(Duration::from_secs(900)));
+        assert_eq!(tokens.verify(&token, NOW), Ok(Bearer { user, session, expires_at }));
+        assert!(tokens.verify(&token, expires_at.minus(Duration::from_secs(1))).is_ok());
+        assert_eq!(tokens.verify(&token, expires_at), Err(AuthFailure::Expired));
+    }
+
+    #[test]
+    fn every_key_verifies_and_the_first_one_signs() {
+        let (user, session) = ids();
+        let (old, _) = tokens(vec![key("a", 1)]).sign(user, session, NOW).unwrap();
+        let rotated = tokens(vec![key("b", 2), key("a", 1)]);
+        assert!(rotated.verify(&old, NOW).is_ok());
+        let (new, _) = rotated.sign(user, session, NOW).unwrap();
+        assert!(tokens(vec![key("b", 2)]).verify(&new, NOW).is_ok());
+        assert_eq!(tokens(vec![key("b", 2)]).verify(&old, NOW), Err(AuthFailure::Invalid), "the old key is gone");
+    }
+
+    #[test]
+    fn forged_tokens_are_refused() {
+        let tokens = tokens(vec![key("a", 1)]);
+        let ours = [1; 32];
+        let a = header(Algorithm::HS256, Some("a"));
+        assert!(tokens.verify(&forge(&a, |_| (), &ours), NOW).is_ok(), "the forger's tool makes good tokens too");
+        let none = {
+            let (head, rest) = (r#"{"alg":"none","typ":"JWT","kid":"a"}"#, forge(&a, |_| (), &ours));
+            let claims = rest.split('.').nth(1).unwrap();
+            format!("{}.{claims}.", URL_SAFE_NO_PAD.encode(head))
+        };
+        let claim = |name: &'static str, value: Value| forge(&a, |claims| claims[name] = value, &ours);
+        let without =
+            |name: &'static str| forge(&a, |claims| drop(claims.as_object_mut().unwrap().remove(name)), &ours);
+        for (what, token) in [
+            ("another secret", forge(&a, |_| (), &[2; 32])),
+            ("another algorithm", forge(&header(Algorithm::HS512, Some("a")), |_| (), &ours)),
+            ("no signature", none),
+            ("no kid", forge(&header(Algorithm::HS256, None), |_| (), &ours)),
+            ("an unknown kid", forge(&header(Algorithm::HS256, Some("b")), |_| (), &ours)),
+            ("another issuer", claim("iss", json!("x"))),
+            ("another audience", claim("aud", json!("x"))),
+            ("not yet valid", claim("nbf", json!(NOW.seconds() + 60))),
+            ("no such user id", claim("sub", json!("1"))),
+            ("no such session id", claim("sid", json!("1"))),
+            ("an end that is no number", claim("exp", json!("never"))),
+            ("no end", without("exp")),
+            ("no issuer", without("iss")),
+            ("no audience", without("aud")),
+            ("no user", without("sub")),
+            ("no session", without("sid")),
+            ("nothing", String::new()),
+            ("dots", "..".to_owned()),
+        ] {
+            assert_eq!(tokens.verify(&token, NOW), Err(AuthFailure::Invalid), "{what}");
+        }
+        assert_eq!(tokens.verify(&claim("exp", json!(NOW.seconds())), NOW), Err(AuthFailure::Expired));
+    }
+
+    #[test]
+    fn a_token_with_any_byte_changed_is_refused() {
+        let tokens = tokens(vec![key("a", 1)]);
+        let (user, session) = ids();
+        let (token, _) = tokens.sign(user, session, NOW).unwrap();
+        // The last character of a part carries unused bits, which a decoder must not ignore either.
+        for index in 0..token.len() {
+            let mut bytes = token.clone().into_bytes();
+            bytes[index] = if bytes[index] == b'A' { b'B' } else { b'A' };
+            let changed = String::from_utf8(bytes).unwrap();
+            assert!(tokens.verify(&changed, NOW).is_err(), "byte {index} of {}", token.len());
+        }
+    }
+
+    #[test]
+    fn refresh_tokens_are_read_back_and_differ() {
+        let (_, session) = ids();
+        let token = RefreshToken::random(session).unwrap();
+        let again = RefreshToken::parse(&token.reveal()).unwrap();
+        assert_eq!(again.session(), session);
+        assert_eq!(again.hash(), token.hash());
+        assert_ne!(RefreshToken::random(session).unwrap().hash(), token.hash());
+        for wrong in ["", "x", &token.reveal()[1..], &format!("{}A", token.reveal()), "not base64 at all ☃"] {
+            assert!(RefreshToken::parse(wrong).is_none(), "{wrong:?}");
+        }
+    }
+}
