@@ -113,7 +113,14 @@ CREATE TABLE chat_log (
     PRIMARY KEY (room_id, seq),
     UNIQUE (room_id, owner, dedup)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX chat_log_edits ON chat_log (room_id, target) WHERE kind = 2;
+
+-- Which events edited a message: a deletion takes the bodies out of them.
+CREATE TABLE chat_edits (
+    room_id BLOB NOT NULL,
+    target  INTEGER NOT NULL,
+    seq     INTEGER NOT NULL,
+    PRIMARY KEY (room_id, target, seq)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE chat_messages (
     room_id    BLOB NOT NULL,

@@ -1,19 +1,21 @@
 //! Appending to logs: one transaction a batch, one statement for a run of posts.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chatcore::id::RoomId;
 use chatcore::model::{Draft, EventKind, MessageKind, Posted, Seq};
 use chatcore::store::{AppendOutcome, Rejection, StoreError, StoreResult};
+use sqlx::QueryBuilder;
 use uuid::Uuid;
 
 use super::codec::{self, Flat, flatten, message_kind_code, number, seq, seq_number};
-use super::dialect::{self, AppendTx, Script};
+use super::dialect::{Db, Script};
 use super::error::store_error;
-use super::sql::runs;
+use super::retry::retry;
+use super::script::{HeadRow, Value};
+use super::sql::{LIST, push_numbers};
+use super::transaction::{AppendTx, begin_append};
 
-/// Rows of one insert.
-const ROWS: usize = 64;
 /// The actor, or zeros for the host.
 pub(super) fn owner(draft: &Draft) -> Uuid {
     draft.actor.map_or(Uuid::nil(), |actor| actor.uuid())
@@ -35,6 +37,8 @@ struct LogRow<'a> {
 #[derive(Clone, Copy)]
 struct Head {
     number: u64,
+    /// Whether there was none before.
+    new: bool,
     /// The last post of this batch, if there is one.
     post: Option<(Seq, i64)>,
     changed: bool,
@@ -46,6 +50,8 @@ struct Batch<'a> {
     max_reactions: u32,
     heads: HashMap<RoomId, Head>,
     known: HashMap<Key, Seq>,
+    /// Rooms whose logs somebody else holds.
+    contended: HashSet<RoomId>,
     /// Events that are decided and not written yet.
     log: Vec<LogRow<'a>>,
     /// Which of them are new messages.
@@ -54,16 +60,28 @@ struct Batch<'a> {
 
 /// Appends drafts; see [`chatcore::store::MessageStore::append`].
 pub(super) async fn append(
-    pool: &sqlx::Pool<dialect::Db>,
+    pool: &sqlx::Pool<Db>,
     drafts: &[Draft],
     max_reactions: u32,
 ) -> StoreResult<Vec<AppendOutcome>> {
     if drafts.is_empty() {
         return Ok(Vec::new());
     }
-    let (tx, stored) = dialect::begin_append(pool, drafts).await.map_err(store_error)?;
-    let mut batch =
-        Batch { tx, max_reactions, heads: HashMap::new(), known: HashMap::new(), log: Vec::new(), posts: Vec::new() };
+    // Made again after a lost race: what is in the log by then is found by its key.
+    retry(|| try_append(pool, drafts, max_reactions)).await
+}
+
+async fn try_append(pool: &sqlx::Pool<Db>, drafts: &[Draft], max_reactions: u32) -> StoreResult<Vec<AppendOutcome>> {
+    let (tx, stored) = begin_append(pool, drafts).await.map_err(store_error)?;
+    let mut batch = Batch {
+        tx,
+        max_reactions,
+        heads: HashMap::new(),
+        known: HashMap::new(),
+        contended: stored.contended.iter().copied().map(RoomId::from_uuid).collect(),
+        log: Vec::new(),
+        posts: Vec::new(),
+    };
     // Wherever this ends early, dropping the transaction rolls it back.
     let (outcomes, rest) = batch.decide(drafts, stored).await?;
     batch.tx.commit(rest).await.map_err(store_error)?;
@@ -75,6 +93,8 @@ pub(super) async fn append(
 pub(super) struct Stored {
     pub(super) heads: Vec<(Uuid, i64)>,
     pub(super) known: Vec<(Key, i64)>,
+    /// Rooms whose logs somebody else holds, where the dialect does not wait for them.
+    pub(super) contended: Vec<Uuid>,
 }
 
 impl<'a> Batch<'a> {
@@ -82,7 +102,7 @@ impl<'a> Batch<'a> {
     async fn decide(&mut self, drafts: &'a [Draft], stored: Stored) -> StoreResult<(Vec<AppendOutcome>, Script)> {
         for (room, head) in stored.heads {
             let number = u64::try_from(head).map_err(|_| codec::corrupt())?;
-            self.heads.insert(RoomId::from_uuid(room), Head { number, post: None, changed: false });
+            self.heads.insert(RoomId::from_uuid(room), Head { number, new: false, post: None, changed: false });
         }
         for (key, number) in stored.known {
             self.known.insert(key, seq(number)?);
@@ -99,6 +119,9 @@ impl<'a> Batch<'a> {
 
     async fn append(&mut self, draft: &'a Draft) -> StoreResult<AppendOutcome> {
         let key = key(draft);
+        if self.contended.contains(&draft.room) {
+            return Ok(AppendOutcome::Contended);
+        }
         if let Some(first) = self.known.get(&key) {
             return Ok(AppendOutcome::Duplicate(*first));
         }
@@ -110,7 +133,7 @@ impl<'a> Batch<'a> {
             Err(rejection) => return Ok(AppendOutcome::Rejected(rejection)),
         }
         let flat = flatten(&draft.kind).ok_or_else(|| StoreError::corrupt("an event of an unknown kind"))?;
-        let head = self.heads.entry(draft.room).or_insert(Head { number: 0, post: None, changed: false });
+        let head = self.heads.entry(draft.room).or_insert(Head { number: 0, new: true, post: None, changed: false });
         head.number = next.number();
         head.changed = true;
         if flat.kind == codec::POSTED {
@@ -160,6 +183,13 @@ impl<'a> Batch<'a> {
                     .execute(self.tx.connection().map_err(store_error)?)
                     .await
                     .map_err(store_error)?;
+                sqlx::query("INSERT INTO chat_edits (room_id, target, seq) VALUES (?, ?, ?)")
+                    .bind(draft.room.uuid())
+                    .bind(seq_number(target))
+                    .bind(seq_number(next))
+                    .execute(self.tx.connection().map_err(store_error)?)
+                    .await
+                    .map_err(store_error)?;
                 Ok(Ok(true))
             }
             EventKind::Deleted { .. } if deleted => Ok(Ok(false)),
@@ -188,13 +218,23 @@ impl<'a> Batch<'a> {
 
     /// A tombstone: the bodies go out of the message, its event and its edits.
     async fn delete(&mut self, room: RoomId, target: Seq, next: Seq) -> StoreResult<()> {
-        let statements = [
+        let mut bodies: Vec<i64> = sqlx::query_scalar("SELECT seq FROM chat_edits WHERE room_id = ? AND target = ?")
+            .bind(room.uuid())
+            .bind(seq_number(target))
+            .fetch_all(self.tx.connection().map_err(store_error)?)
+            .await
+            .map_err(store_error)?;
+        bodies.push(seq_number(target));
+        for chunk in bodies.chunks(LIST) {
+            let mut query = QueryBuilder::<Db>::new("UPDATE chat_log SET body = NULL WHERE room_id = ");
+            query.push_bind(room.uuid()).push(" AND seq IN ");
+            push_numbers(&mut query, chunk);
+            query.build().execute(self.tx.connection().map_err(store_error)?).await.map_err(store_error)?;
+        }
+        for statement in [
             "UPDATE chat_messages SET body = NULL, deleted = 1, countable = 0 WHERE room_id = ? AND seq = ?",
-            "UPDATE chat_log SET body = NULL WHERE room_id = ? AND seq = ?",
-            "UPDATE chat_log SET body = NULL WHERE room_id = ? AND target = ? AND kind = 2",
             "DELETE FROM chat_reactions WHERE room_id = ? AND seq = ?",
-        ];
-        for statement in statements {
+        ] {
             sqlx::query(statement)
                 .bind(room.uuid())
                 .bind(seq_number(target))
@@ -259,45 +299,16 @@ impl<'a> Batch<'a> {
 
     /// The statements that write what is decided.
     fn inserts(&mut self, script: &mut Script) {
-        for run in runs(&self.log, ROWS) {
-            let query = script.statement(
-                "INSERT INTO chat_log (room_id, seq, created_at, actor, owner, dedup, kind, target, subject, detail, body) ",
-            );
-            query.push_values(run, |mut row, LogRow { seq, draft, flat }| {
-                row.push_bind(draft.room.uuid())
-                    .push_bind(seq_number(*seq))
-                    .push_bind(draft.at.micros())
-                    .push_bind(draft.actor.map(|actor| actor.uuid()))
-                    .push_bind(owner(draft))
-                    .push_bind(draft.key.as_str().to_owned())
-                    .push_bind(flat.kind)
-                    .push_bind(flat.target)
-                    .push_bind(flat.subject)
-                    .push_bind(flat.detail)
-                    .push_bind(flat.body.clone());
-            });
-        }
-        for run in runs(&self.posts, ROWS) {
-            let query = script.statement(
-                "INSERT INTO chat_messages (room_id, seq, rev, sender, kind, body, client_id, reply_to, created_at, deleted, countable) ",
-            );
-            query.push_values(run, |mut row, index| {
-                let LogRow { seq, draft, flat } = &self.log[*index];
-                let EventKind::Posted(posted) = &draft.kind else { return };
-                let countable = posted.kind == MessageKind::Text && posted.body.is_some();
-                row.push_bind(draft.room.uuid())
-                    .push_bind(seq_number(*seq))
-                    .push_bind(seq_number(*seq))
-                    .push_bind(draft.actor.map(|actor| actor.uuid()))
-                    .push_bind(message_kind_code(posted.kind))
-                    .push_bind(flat.body.clone())
-                    .push_bind(posted.client_id.as_ref().map(|id| id.as_str().to_owned()))
-                    .push_bind(flat.target)
-                    .push_bind(draft.at.micros())
-                    .push_bind(i64::from(posted.body.is_none()))
-                    .push_bind(i64::from(countable));
-            });
-        }
+        let rows: Vec<[Value<'_>; 11]> = self.log.iter().map(event_row).collect();
+        script.insert(
+            "chat_log (room_id, seq, created_at, actor, owner, dedup, kind, target, subject, detail, body)",
+            &rows,
+        );
+        let rows: Vec<[Value<'_>; 11]> = self.posts.iter().filter_map(|index| message_row(&self.log[*index])).collect();
+        script.insert(
+            "chat_messages (room_id, seq, rev, sender, kind, body, client_id, reply_to, created_at, deleted, countable)",
+            &rows,
+        );
         self.log.clear();
         self.posts.clear();
     }
@@ -306,16 +317,49 @@ impl<'a> Batch<'a> {
     fn head_writes(&self, script: &mut Script) {
         let heads: BTreeMap<RoomId, Head> =
             self.heads.iter().filter(|(_, head)| head.changed).map(|(room, head)| (*room, *head)).collect();
-        let heads: Vec<(RoomId, Head)> = heads.into_iter().collect();
-        for run in runs(&heads, ROWS) {
-            let query = script.statement("INSERT INTO chat_heads (room_id, head, post_seq, post_at) ");
-            query.push_values(run, |mut row, (room, head)| {
-                row.push_bind(room.uuid())
-                    .push_bind(number(head.number))
-                    .push_bind(head.post.map(|(seq, _)| seq_number(seq)))
-                    .push_bind(head.post.map(|(_, at)| at));
-            });
-            query.push(dialect::UPSERT_HEAD);
-        }
+        let heads: Vec<HeadRow> = heads
+            .into_iter()
+            .map(|(room, head)| HeadRow {
+                room: room.uuid(),
+                head: number(head.number),
+                post: head.post.map(|(seq, at)| (seq_number(seq), at)),
+                new: head.new,
+            })
+            .collect();
+        script.heads(&heads);
     }
+}
+
+fn event_row<'a>(LogRow { seq, draft, flat }: &'a LogRow<'_>) -> [Value<'a>; 11] {
+    [
+        draft.room.uuid().into(),
+        seq_number(*seq).into(),
+        draft.at.micros().into(),
+        draft.actor.map(|actor| actor.uuid()).into(),
+        owner(draft).into(),
+        draft.key.as_str().into(),
+        flat.kind.into(),
+        flat.target.into(),
+        flat.subject.into(),
+        flat.detail.into(),
+        flat.body.as_deref().into(),
+    ]
+}
+
+fn message_row<'a>(LogRow { seq, draft, flat }: &'a LogRow<'_>) -> Option<[Value<'a>; 11]> {
+    let EventKind::Posted(posted) = &draft.kind else { return None };
+    let countable = posted.kind == MessageKind::Text && posted.body.is_some();
+    Some([
+        draft.room.uuid().into(),
+        seq_number(*seq).into(),
+        seq_number(*seq).into(),
+        draft.actor.map(|actor| actor.uuid()).into(),
+        message_kind_code(posted.kind).into(),
+        flat.body.as_deref().into(),
+        posted.client_id.as_ref().map(|id| id.as_str()).into(),
+        flat.target.into(),
+        draft.at.micros().into(),
+        i64::from(posted.body.is_none()).into(),
+        i64::from(countable).into(),
+    ])
 }

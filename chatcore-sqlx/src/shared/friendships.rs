@@ -12,7 +12,8 @@ use uuid::Uuid;
 use super::Store;
 use super::codec::{status, status_code, time};
 use super::dialect::{self, Db, FOR_UPDATE};
-use super::error::store_error;
+use super::error::{is_new, store_error};
+use super::retry::retry;
 use super::sql::{LIST, push_ids};
 
 /// id, status, requester, addressee, creation, latest change
@@ -128,8 +129,9 @@ impl FriendshipStore for Store {
     }
 
     async fn request(&self, request: &NewRequest) -> StoreResult<Requested> {
+        retry(|| async move {
         let &NewRequest { id, from, to, at } = request;
-        let mut tx = dialect::begin(&self.writer).await.map_err(store_error)?;
+        let mut tx = dialect::begin_serial(&self.writer).await.map_err(store_error)?;
         let existing = by_pair(&mut tx, from, to).await?;
         let (blocks, blocked) = blocks(&mut tx, from, to).await?;
         let relation = Relation { friendship: existing.clone(), blocks, blocked };
@@ -174,33 +176,41 @@ impl FriendshipStore for Store {
         };
         tx.commit().await.map_err(store_error)?;
         Ok(requested)
+        })
+        .await
     }
 
     async fn answer(&self, id: FriendshipId, by: UserId, accept: bool, at: Timestamp) -> StoreResult<Option<Answered>> {
-        let mut tx = dialect::begin(&self.writer).await.map_err(store_error)?;
-        let Some(row) = by_id(&mut tx, id).await? else { return Ok(None) };
-        match policy::answer(&row, by, accept) {
-            Err(refusal) => Ok(Some(Answered::Refused(refusal))),
-            Ok(false) => Ok(Some(Answered::Same(row))),
-            Ok(true) => {
-                let status = if accept { FriendshipStatus::Accepted } else { FriendshipStatus::Rejected };
-                let row = Friendship { status, updated_at: at, ..row };
-                update(&mut tx, &row).await?;
-                tx.commit().await.map_err(store_error)?;
-                Ok(Some(Answered::Changed(row)))
+        retry(|| async move {
+            let mut tx = dialect::begin(&self.writer).await.map_err(store_error)?;
+            let Some(row) = by_id(&mut tx, id).await? else { return Ok(None) };
+            match policy::answer(&row, by, accept) {
+                Err(refusal) => Ok(Some(Answered::Refused(refusal))),
+                Ok(false) => Ok(Some(Answered::Same(row))),
+                Ok(true) => {
+                    let status = if accept { FriendshipStatus::Accepted } else { FriendshipStatus::Rejected };
+                    let row = Friendship { status, updated_at: at, ..row };
+                    update(&mut tx, &row).await?;
+                    tx.commit().await.map_err(store_error)?;
+                    Ok(Some(Answered::Changed(row)))
+                }
             }
-        }
+        })
+        .await
     }
 
     async fn end(&self, id: FriendshipId, by: UserId) -> StoreResult<Option<Ended>> {
-        let mut tx = dialect::begin(&self.writer).await.map_err(store_error)?;
-        let Some(row) = by_id(&mut tx, id).await? else { return Ok(None) };
-        if let Err(refusal) = policy::end(&row, by) {
-            return Ok(Some(Ended::Refused(refusal)));
-        }
-        delete(&mut tx, id).await?;
-        tx.commit().await.map_err(store_error)?;
-        Ok(Some(Ended::Gone(row)))
+        retry(|| async move {
+            let mut tx = dialect::begin(&self.writer).await.map_err(store_error)?;
+            let Some(row) = by_id(&mut tx, id).await? else { return Ok(None) };
+            if let Err(refusal) = policy::end(&row, by) {
+                return Ok(Some(Ended::Refused(refusal)));
+            }
+            delete(&mut tx, id).await?;
+            tx.commit().await.map_err(store_error)?;
+            Ok(Some(Ended::Gone(row)))
+        })
+        .await
     }
 
     async fn list(
@@ -273,32 +283,37 @@ impl FriendshipStore for Store {
     }
 
     async fn block(&self, by: UserId, user: UserId, at: Timestamp) -> StoreResult<Blocked> {
-        let mut tx = dialect::begin(&self.writer).await.map_err(store_error)?;
-        let sql = format!("{}chat_blocks (blocker, blocked, created_at) VALUES (?, ?, ?)", dialect::INSERT_NEW);
-        let done = sqlx::query(sqlx::AssertSqlSafe(sql))
-            .bind(by.uuid())
-            .bind(user.uuid())
-            .bind(at.micros())
-            .execute(&mut *tx)
-            .await
-            .map_err(store_error)?;
-        let row = by_pair(&mut tx, by, user).await?;
-        if let Some(row) = &row {
-            delete(&mut tx, row.id).await?;
-        }
-        tx.commit().await.map_err(store_error)?;
-        let ended = row.filter(|row| row.status != FriendshipStatus::Rejected);
-        Ok(Blocked { changed: done.rows_affected() > 0, ended })
+        retry(|| async move {
+            let mut tx = dialect::begin_serial(&self.writer).await.map_err(store_error)?;
+            let done = sqlx::query("INSERT INTO chat_blocks (blocker, blocked, created_at) VALUES (?, ?, ?)")
+                .bind(by.uuid())
+                .bind(user.uuid())
+                .bind(at.micros())
+                .execute(&mut *tx)
+                .await;
+            let changed = is_new(done)?;
+            let row = by_pair(&mut tx, by, user).await?;
+            if let Some(row) = &row {
+                delete(&mut tx, row.id).await?;
+            }
+            tx.commit().await.map_err(store_error)?;
+            let ended = row.filter(|row| row.status != FriendshipStatus::Rejected);
+            Ok(Blocked { changed, ended })
+        })
+        .await
     }
 
     async fn unblock(&self, by: UserId, user: UserId) -> StoreResult<bool> {
-        let done = sqlx::query("DELETE FROM chat_blocks WHERE blocker = ? AND blocked = ?")
-            .bind(by.uuid())
-            .bind(user.uuid())
-            .execute(&self.writer)
-            .await
-            .map_err(store_error)?;
-        Ok(done.rows_affected() > 0)
+        retry(|| async move {
+            let done = sqlx::query("DELETE FROM chat_blocks WHERE blocker = ? AND blocked = ?")
+                .bind(by.uuid())
+                .bind(user.uuid())
+                .execute(&self.writer)
+                .await
+                .map_err(store_error)?;
+            Ok(done.rows_affected() > 0)
+        })
+        .await
     }
 
     async fn blocked(&self, by: UserId, after: Option<PageKey>, limit: u32) -> StoreResult<Vec<(UserId, Timestamp)>> {

@@ -285,9 +285,10 @@ impl MessageStore for Store {
         for chunk in ids.chunks(LIST) {
             let mut query = QueryBuilder::<Db>::new(
                 "SELECT h.room_id, h.head, h.post_seq, \
-                 (SELECT max(m.seq) FROM chat_messages m WHERE m.room_id = h.room_id AND m.sender = ",
+                 (SELECT m.seq FROM chat_messages m WHERE m.room_id = h.room_id AND m.sender = ",
             );
-            query.push_bind(viewer.uuid()).push(") FROM chat_heads h WHERE h.room_id IN ");
+            query.push_bind(viewer.uuid());
+            query.push(" ORDER BY m.seq DESC LIMIT 1) FROM chat_heads h WHERE h.room_id IN ");
             push_ids(&mut query, chunk);
             let rows: Vec<(Uuid, i64, Option<i64>, Option<i64>)> =
                 query.build_query_as().fetch_all(&mut *tx).await.map_err(store_error)?;
@@ -322,17 +323,14 @@ impl MessageStore for Store {
             let mut all = query.separated(" UNION ALL ");
             for user in run {
                 // One seek a user; grouping would walk over all their posts.
-                all.push("SELECT ").push_bind_unseparated(*user);
-                all.push_unseparated(", max(seq) FROM chat_messages WHERE room_id = ")
-                    .push_bind_unseparated(room.uuid());
+                all.push("SELECT * FROM (SELECT sender, seq FROM chat_messages WHERE room_id = ");
+                all.push_bind_unseparated(room.uuid());
                 all.push_unseparated(" AND sender = ").push_bind_unseparated(*user);
+                all.push_unseparated(" ORDER BY seq DESC LIMIT 1) AS last");
             }
-            let rows: Vec<(Uuid, Option<i64>)> =
-                query.build_query_as().fetch_all(&self.reader).await.map_err(store_error)?;
+            let rows: Vec<(Uuid, i64)> = query.build_query_as().fetch_all(&self.reader).await.map_err(store_error)?;
             for (user, last) in rows {
-                if let Some(last) = optional_seq(last)? {
-                    posts.push((UserId::from_uuid(user), last));
-                }
+                posts.push((UserId::from_uuid(user), seq(last)?));
             }
         }
         Ok(posts)
@@ -352,8 +350,8 @@ async fn count_unread(tx: &mut Tx, digests: &mut [(Digest, Option<i64>)], cap: u
         let mut all = query.separated(" UNION ALL ");
         for index in run {
             let digest = &digests[*index].0;
-            all.push("SELECT ").push_bind_unseparated(number(*index as u64));
-            all.push_unseparated(", count(*) FROM (SELECT 1 FROM chat_messages WHERE room_id = ");
+            all.push("SELECT CAST(").push_bind_unseparated(number(*index as u64));
+            all.push_unseparated(" AS SIGNED), count(*) FROM (SELECT 1 FROM chat_messages WHERE room_id = ");
             all.push_bind_unseparated(digest.room.uuid()).push_unseparated(" AND countable = 1 AND seq > ");
             all.push_bind_unseparated(number(digest.read)).push_unseparated(" LIMIT ");
             all.push_bind_unseparated(i64::from(cap)).push_unseparated(") AS unread");

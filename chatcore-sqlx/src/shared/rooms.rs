@@ -20,6 +20,7 @@ use super::Store;
 use super::codec::{self, count, flatten, optional_seq, role, role_code, room_kind, room_kind_code, seq_number, time};
 use super::dialect::{self, Db, FOR_UPDATE};
 use super::error::store_error;
+use super::retry::retry;
 use super::sql::{LIST, push_ids};
 
 /// id, kind, name, maker, creation, members
@@ -170,54 +171,57 @@ impl RoomStore for Store {
     }
 
     async fn create(&self, new: &NewRoom) -> StoreResult<Created> {
-        let key = match (new.kind, new.members.as_slice()) {
-            (RoomKind::Direct, [one, other]) => Some(pair(one.user, other.user)),
-            _ => None,
-        };
-        let client_id = new.client_id.as_ref().map(|client_id| client_id.as_str().to_owned());
-        let mut tx = dialect::begin(&self.writer).await.map_err(store_error)?;
-        let existing: Option<RoomRow> = sqlx::query_as(
-            "SELECT id, kind, name, created_by, created_at, member_count FROM chat_rooms \
+        retry(|| async move {
+            let key = match (new.kind, new.members.as_slice()) {
+                (RoomKind::Direct, [one, other]) => Some(pair(one.user, other.user)),
+                _ => None,
+            };
+            let client_id = new.client_id.as_ref().map(|client_id| client_id.as_str().to_owned());
+            let mut tx = dialect::begin(&self.writer).await.map_err(store_error)?;
+            let existing: Option<RoomRow> = sqlx::query_as(
+                "SELECT id, kind, name, created_by, created_at, member_count FROM chat_rooms \
              WHERE id = ? OR pair = ? OR (created_by = ? AND client_id = ?)",
-        )
-        .bind(new.id.uuid())
-        .bind(key.clone())
-        .bind(new.created_by.uuid())
-        .bind(client_id.clone())
-        .fetch_optional(&mut *tx)
-        .await
-        .map_err(store_error)?;
-        if let Some(row) = existing {
-            return Ok(Created::Existing(room(row)?));
-        }
-        let members = i64::try_from(new.members.len()).unwrap_or(i64::MAX);
-        sqlx::query(
-            "INSERT INTO chat_rooms (id, kind, name, created_by, created_at, member_count, client_id, pair) \
+            )
+            .bind(new.id.uuid())
+            .bind(key.clone())
+            .bind(new.created_by.uuid())
+            .bind(client_id.clone())
+            .fetch_optional(&mut *tx)
+            .await
+            .map_err(store_error)?;
+            if let Some(row) = existing {
+                return Ok(Created::Existing(room(row)?));
+            }
+            let members = i64::try_from(new.members.len()).unwrap_or(i64::MAX);
+            sqlx::query(
+                "INSERT INTO chat_rooms (id, kind, name, created_by, created_at, member_count, client_id, pair) \
              VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(new.id.uuid())
-        .bind(room_kind_code(new.kind))
-        .bind(new.name.as_ref().map(|name| name.as_str().to_owned()))
-        .bind(new.created_by.uuid())
-        .bind(new.created_at.micros())
-        .bind(members)
-        .bind(client_id)
-        .bind(key)
-        .execute(&mut *tx)
+            )
+            .bind(new.id.uuid())
+            .bind(room_kind_code(new.kind))
+            .bind(new.name.as_ref().map(|name| name.as_str().to_owned()))
+            .bind(new.created_by.uuid())
+            .bind(new.created_at.micros())
+            .bind(members)
+            .bind(client_id)
+            .bind(key)
+            .execute(&mut *tx)
+            .await
+            .map_err(store_error)?;
+            for member in &new.members {
+                put_in(&mut tx, new.id, new.created_by, member, new.created_at).await?;
+            }
+            tx.commit().await.map_err(store_error)?;
+            Ok(Created::New(Room {
+                id: new.id,
+                kind: new.kind,
+                name: new.name.clone(),
+                created_by: new.created_by,
+                created_at: new.created_at,
+                member_count: count(members)?,
+            }))
+        })
         .await
-        .map_err(store_error)?;
-        for member in &new.members {
-            put_in(&mut tx, new.id, new.created_by, member, new.created_at).await?;
-        }
-        tx.commit().await.map_err(store_error)?;
-        Ok(Created::New(Room {
-            id: new.id,
-            kind: new.kind,
-            name: new.name.clone(),
-            created_by: new.created_by,
-            created_at: new.created_at,
-            member_count: count(members)?,
-        }))
     }
 
     async fn direct(&self, one: UserId, other: UserId) -> StoreResult<Option<Room>> {
@@ -328,84 +332,93 @@ impl RoomStore for Store {
         max_members: u32,
         at: Timestamp,
     ) -> StoreResult<Changed> {
-        let mut tx = dialect::begin(&self.writer).await.map_err(store_error)?;
-        let Some((_, facts)) = facts(&mut tx, room, by).await? else {
-            return Ok(Changed::Refused(Refusal::NoRoom));
-        };
-        let ids: Vec<Uuid> = members.iter().map(|member| member.user.uuid()).collect();
-        let mut there: Vec<Uuid> = Vec::new();
-        for chunk in ids.chunks(LIST) {
-            let mut query = QueryBuilder::<Db>::new("SELECT user_id FROM chat_members WHERE room_id = ");
-            query.push_bind(room.uuid()).push(" AND user_id IN ");
-            push_ids(&mut query, chunk);
-            let rows: Vec<Uuid> = query.build_query_scalar().fetch_all(&mut *tx).await.map_err(store_error)?;
-            there.extend(rows);
-        }
-        let new: Vec<&NewMember> = members.iter().filter(|member| !there.contains(&member.user.uuid())).collect();
-        let adding = u32::try_from(new.len()).unwrap_or(u32::MAX);
-        if let Err(refusal) = policy::add(&facts, adding, max_members) {
-            return Ok(Changed::Refused(refusal));
-        }
-        if new.is_empty() {
-            return Ok(Changed::Same);
-        }
-        for member in new {
-            put_in(&mut tx, room, by, member, at).await?;
-        }
-        set_member_count(&mut tx, room, i64::from(facts.members) + i64::from(adding)).await?;
-        tx.commit().await.map_err(store_error)?;
-        Ok(Changed::Done)
+        retry(|| async move {
+            let mut tx = dialect::begin(&self.writer).await.map_err(store_error)?;
+            let Some((_, facts)) = facts(&mut tx, room, by).await? else {
+                return Ok(Changed::Refused(Refusal::NoRoom));
+            };
+            let ids: Vec<Uuid> = members.iter().map(|member| member.user.uuid()).collect();
+            let mut there: Vec<Uuid> = Vec::new();
+            for chunk in ids.chunks(LIST) {
+                let mut query = QueryBuilder::<Db>::new("SELECT user_id FROM chat_members WHERE room_id = ");
+                query.push_bind(room.uuid()).push(" AND user_id IN ");
+                push_ids(&mut query, chunk);
+                let rows: Vec<Uuid> = query.build_query_scalar().fetch_all(&mut *tx).await.map_err(store_error)?;
+                there.extend(rows);
+            }
+            let new: Vec<&NewMember> = members.iter().filter(|member| !there.contains(&member.user.uuid())).collect();
+            let adding = u32::try_from(new.len()).unwrap_or(u32::MAX);
+            if let Err(refusal) = policy::add(&facts, adding, max_members) {
+                return Ok(Changed::Refused(refusal));
+            }
+            if new.is_empty() {
+                return Ok(Changed::Same);
+            }
+            for member in new {
+                put_in(&mut tx, room, by, member, at).await?;
+            }
+            set_member_count(&mut tx, room, i64::from(facts.members) + i64::from(adding)).await?;
+            tx.commit().await.map_err(store_error)?;
+            Ok(Changed::Done)
+        })
+        .await
     }
 
     async fn remove(&self, removal: &Removal) -> StoreResult<Changed> {
-        let &Removal { room, by, user, intent, at } = removal;
-        let mut tx = dialect::begin(&self.writer).await.map_err(store_error)?;
-        let Some((_, facts)) = facts(&mut tx, room, by).await? else {
-            return Ok(Changed::Refused(Refusal::NoRoom));
-        };
-        let target = role_in(&mut tx, room, user).await?;
-        match policy::remove(&facts, target, by == user) {
-            Err(refusal) => return Ok(Changed::Refused(refusal)),
-            Ok(false) => return Ok(Changed::Same),
-            Ok(true) => {}
-        }
-        sqlx::query("DELETE FROM chat_members WHERE room_id = ? AND user_id = ?")
-            .bind(room.uuid())
-            .bind(user.uuid())
-            .execute(&mut *tx)
-            .await
-            .map_err(store_error)?;
-        set_member_count(&mut tx, room, i64::from(facts.members) - 1).await?;
-        let reason = if by == user { LeaveReason::Left } else { LeaveReason::Removed };
-        let change = RoomChange::Left { user, reason };
-        record(&mut tx, &Intent { id: intent, room, actor: Some(by), at, change }).await?;
-        tx.commit().await.map_err(store_error)?;
-        Ok(Changed::Done)
+        retry(|| async move {
+            let &Removal { room, by, user, intent, at } = removal;
+            let mut tx = dialect::begin(&self.writer).await.map_err(store_error)?;
+            let Some((_, facts)) = facts(&mut tx, room, by).await? else {
+                return Ok(Changed::Refused(Refusal::NoRoom));
+            };
+            let target = role_in(&mut tx, room, user).await?;
+            match policy::remove(&facts, target, by == user) {
+                Err(refusal) => return Ok(Changed::Refused(refusal)),
+                Ok(false) => return Ok(Changed::Same),
+                Ok(true) => {}
+            }
+            sqlx::query("DELETE FROM chat_members WHERE room_id = ? AND user_id = ?")
+                .bind(room.uuid())
+                .bind(user.uuid())
+                .execute(&mut *tx)
+                .await
+                .map_err(store_error)?;
+            set_member_count(&mut tx, room, i64::from(facts.members) - 1).await?;
+            let reason = if by == user { LeaveReason::Left } else { LeaveReason::Removed };
+            let change = RoomChange::Left { user, reason };
+            record(&mut tx, &Intent { id: intent, room, actor: Some(by), at, change }).await?;
+            tx.commit().await.map_err(store_error)?;
+            Ok(Changed::Done)
+        })
+        .await
     }
 
     async fn change_role(&self, change: &RoleChange) -> StoreResult<Changed> {
-        let &RoleChange { room, by, user, role, intent, at } = change;
-        let mut tx = dialect::begin(&self.writer).await.map_err(store_error)?;
-        let Some((_, facts)) = facts(&mut tx, room, by).await? else {
-            return Ok(Changed::Refused(Refusal::NoRoom));
-        };
-        let target = role_in(&mut tx, room, user).await?;
-        match policy::change_role(&facts, target, role) {
-            Err(refusal) => return Ok(Changed::Refused(refusal)),
-            Ok(false) => return Ok(Changed::Same),
-            Ok(true) => {}
-        }
-        sqlx::query("UPDATE chat_members SET role = ? WHERE room_id = ? AND user_id = ?")
-            .bind(role_code(role))
-            .bind(room.uuid())
-            .bind(user.uuid())
-            .execute(&mut *tx)
-            .await
-            .map_err(store_error)?;
-        let change = RoomChange::RoleChanged { user, role };
-        record(&mut tx, &Intent { id: intent, room, actor: Some(by), at, change }).await?;
-        tx.commit().await.map_err(store_error)?;
-        Ok(Changed::Done)
+        retry(|| async move {
+            let &RoleChange { room, by, user, role, intent, at } = change;
+            let mut tx = dialect::begin(&self.writer).await.map_err(store_error)?;
+            let Some((_, facts)) = facts(&mut tx, room, by).await? else {
+                return Ok(Changed::Refused(Refusal::NoRoom));
+            };
+            let target = role_in(&mut tx, room, user).await?;
+            match policy::change_role(&facts, target, role) {
+                Err(refusal) => return Ok(Changed::Refused(refusal)),
+                Ok(false) => return Ok(Changed::Same),
+                Ok(true) => {}
+            }
+            sqlx::query("UPDATE chat_members SET role = ? WHERE room_id = ? AND user_id = ?")
+                .bind(role_code(role))
+                .bind(room.uuid())
+                .bind(user.uuid())
+                .execute(&mut *tx)
+                .await
+                .map_err(store_error)?;
+            let change = RoomChange::RoleChanged { user, role };
+            record(&mut tx, &Intent { id: intent, room, actor: Some(by), at, change }).await?;
+            tx.commit().await.map_err(store_error)?;
+            Ok(Changed::Done)
+        })
+        .await
     }
 
     async fn rename(
@@ -416,29 +429,33 @@ impl RoomStore for Store {
         intent: IntentId,
         at: Timestamp,
     ) -> StoreResult<Changed> {
-        let mut tx = dialect::begin(&self.writer).await.map_err(store_error)?;
-        let Some((now, facts)) = facts(&mut tx, room, by).await? else {
-            return Ok(Changed::Refused(Refusal::NoRoom));
-        };
-        if let Err(refusal) = policy::rename(&facts) {
-            return Ok(Changed::Refused(refusal));
-        }
-        if now.name.as_ref() == Some(name) {
-            return Ok(Changed::Same);
-        }
-        sqlx::query("UPDATE chat_rooms SET name = ? WHERE id = ?")
-            .bind(name.as_str())
-            .bind(room.uuid())
-            .execute(&mut *tx)
-            .await
-            .map_err(store_error)?;
-        let change = RoomChange::Renamed { name: name.clone() };
-        record(&mut tx, &Intent { id: intent, room, actor: Some(by), at, change }).await?;
-        tx.commit().await.map_err(store_error)?;
-        Ok(Changed::Done)
+        retry(|| async move {
+            let mut tx = dialect::begin(&self.writer).await.map_err(store_error)?;
+            let Some((now, facts)) = facts(&mut tx, room, by).await? else {
+                return Ok(Changed::Refused(Refusal::NoRoom));
+            };
+            if let Err(refusal) = policy::rename(&facts) {
+                return Ok(Changed::Refused(refusal));
+            }
+            if now.name.as_ref() == Some(name) {
+                return Ok(Changed::Same);
+            }
+            sqlx::query("UPDATE chat_rooms SET name = ? WHERE id = ?")
+                .bind(name.as_str())
+                .bind(room.uuid())
+                .execute(&mut *tx)
+                .await
+                .map_err(store_error)?;
+            let change = RoomChange::Renamed { name: name.clone() };
+            record(&mut tx, &Intent { id: intent, room, actor: Some(by), at, change }).await?;
+            tx.commit().await.map_err(store_error)?;
+            Ok(Changed::Done)
+        })
+        .await
     }
 
     async fn mark_read(&self, markers: &[MarkerWrite]) -> StoreResult<()> {
+        retry(|| async move {
         // One write a member, in one order, whatever the batch says of them.
         let mut furthest: std::collections::BTreeMap<(RoomId, UserId), Seq> = std::collections::BTreeMap::new();
         for marker in markers {
@@ -459,6 +476,8 @@ impl RoomStore for Store {
             .map_err(store_error)?;
         }
         tx.commit().await.map_err(store_error)
+        })
+        .await
     }
 
     async fn intents(&self, room: RoomId) -> StoreResult<Vec<Intent>> {
@@ -484,17 +503,20 @@ impl RoomStore for Store {
     }
 
     async fn settle(&self, settled: &[(IntentId, Seq)]) -> StoreResult<()> {
-        let mut tx = dialect::begin(&self.writer).await.map_err(store_error)?;
-        for (id, seq) in settled {
-            let intent: Option<(Uuid, Option<Uuid>)> =
-                sqlx::query_as("SELECT room_id, subject FROM chat_intents WHERE id = ?")
-                    .bind(id.uuid())
-                    .fetch_optional(&mut *tx)
-                    .await
-                    .map_err(store_error)?;
-            let Some((room, subject)) = intent else { continue };
-            // A member who has gone and come again since has another intent.
-            sqlx::query("UPDATE chat_members SET joined_seq = ? WHERE room_id = ? AND user_id = ? AND joined_by = ?")
+        retry(|| async move {
+            let mut tx = dialect::begin(&self.writer).await.map_err(store_error)?;
+            for (id, seq) in settled {
+                let intent: Option<(Uuid, Option<Uuid>)> =
+                    sqlx::query_as("SELECT room_id, subject FROM chat_intents WHERE id = ?")
+                        .bind(id.uuid())
+                        .fetch_optional(&mut *tx)
+                        .await
+                        .map_err(store_error)?;
+                let Some((room, subject)) = intent else { continue };
+                // A member who has gone and come again since has another intent.
+                sqlx::query(
+                    "UPDATE chat_members SET joined_seq = ? WHERE room_id = ? AND user_id = ? AND joined_by = ?",
+                )
                 .bind(seq_number(*seq))
                 .bind(room)
                 .bind(subject)
@@ -502,12 +524,14 @@ impl RoomStore for Store {
                 .execute(&mut *tx)
                 .await
                 .map_err(store_error)?;
-            sqlx::query("DELETE FROM chat_intents WHERE id = ?")
-                .bind(id.uuid())
-                .execute(&mut *tx)
-                .await
-                .map_err(store_error)?;
-        }
-        tx.commit().await.map_err(store_error)
+                sqlx::query("DELETE FROM chat_intents WHERE id = ?")
+                    .bind(id.uuid())
+                    .execute(&mut *tx)
+                    .await
+                    .map_err(store_error)?;
+            }
+            tx.commit().await.map_err(store_error)
+        })
+        .await
     }
 }

@@ -12,7 +12,8 @@ use uuid::Uuid;
 use super::Store;
 use super::codec::{corrupt, time};
 use super::dialect::{self, Db, FOR_UPDATE};
-use super::error::store_error;
+use super::error::{is_new, store_error};
+use super::retry::retry;
 use super::sql::{LIST, push_ids};
 
 /// id, user, device, creation, last use, end
@@ -48,8 +49,10 @@ impl SessionStore for Store {
     }
 
     async fn create(&self, session: &Session, token: &TokenHash) -> StoreResult<()> {
-        let sql = insert_session(dialect::INSERT_NEW);
-        sqlx::query(sqlx::AssertSqlSafe(sql))
+        retry(|| async move {
+        let done = sqlx::query(
+            "INSERT INTO chat_sessions (id, user_id, device, created_at, last_used_at, expires_at, live) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        )
             .bind(session.id.uuid())
             .bind(session.user.uuid())
             .bind(session.device.as_ref().map(|device| device.as_str().to_owned()))
@@ -59,11 +62,14 @@ impl SessionStore for Store {
             .bind(bytes(&[*token]))
             .execute(&self.writer)
             .await
-            .map(drop)
-            .map_err(store_error)
+            ;
+        is_new(done).map(drop)
+        })
+        .await
     }
 
     async fn rotate(&self, rotation: &Rotation) -> StoreResult<Rotated> {
+        retry(|| async move {
         let mut tx = dialect::begin(&self.writer).await.map_err(store_error)?;
         let sql = format!(
             "SELECT user_id, device, created_at, expires_at, live, used, used_at FROM chat_sessions WHERE id = ?{FOR_UPDATE}"
@@ -124,6 +130,8 @@ impl SessionStore for Store {
             last_used_at: rotation.at,
             expires_at: rotation.expires_at,
         }))
+        })
+        .await
     }
 
     async fn alive(&self, ids: &[SessionId], at: Timestamp) -> StoreResult<Vec<Session>> {
@@ -173,45 +181,45 @@ impl SessionStore for Store {
     }
 
     async fn end_others(&self, user: UserId, keep: SessionId) -> StoreResult<Vec<SessionId>> {
-        let mut tx = dialect::begin(&self.writer).await.map_err(store_error)?;
-        let sql = format!("SELECT id FROM chat_sessions WHERE user_id = ? AND id <> ?{FOR_UPDATE}");
-        let ids: Vec<Uuid> = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
-            .bind(user.uuid())
-            .bind(keep.uuid())
-            .fetch_all(&mut *tx)
-            .await
-            .map_err(store_error)?;
-        sqlx::query("DELETE FROM chat_sessions WHERE user_id = ? AND id <> ?")
-            .bind(user.uuid())
-            .bind(keep.uuid())
-            .execute(&mut *tx)
-            .await
-            .map_err(store_error)?;
-        tx.commit().await.map_err(store_error)?;
-        Ok(ids.into_iter().map(SessionId::from_uuid).collect())
-    }
-
-    async fn purge(&self, at: Timestamp, limit: u32) -> StoreResult<u64> {
-        let mut tx = dialect::begin(&self.writer).await.map_err(store_error)?;
-        let due: Vec<Uuid> =
-            sqlx::query_scalar("SELECT id FROM chat_sessions WHERE expires_at < ? ORDER BY expires_at LIMIT ?")
-                .bind(at.micros())
-                .bind(i64::from(limit))
+        retry(|| async move {
+            let mut tx = dialect::begin(&self.writer).await.map_err(store_error)?;
+            let sql = format!("SELECT id FROM chat_sessions WHERE user_id = ? AND id <> ?{FOR_UPDATE}");
+            let ids: Vec<Uuid> = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
+                .bind(user.uuid())
+                .bind(keep.uuid())
                 .fetch_all(&mut *tx)
                 .await
                 .map_err(store_error)?;
-        for chunk in due.chunks(LIST) {
-            let mut query = QueryBuilder::<Db>::new("DELETE FROM chat_sessions WHERE id IN ");
-            push_ids(&mut query, chunk);
-            query.build().execute(&mut *tx).await.map_err(store_error)?;
-        }
-        tx.commit().await.map_err(store_error)?;
-        Ok(due.len() as u64)
+            sqlx::query("DELETE FROM chat_sessions WHERE user_id = ? AND id <> ?")
+                .bind(user.uuid())
+                .bind(keep.uuid())
+                .execute(&mut *tx)
+                .await
+                .map_err(store_error)?;
+            tx.commit().await.map_err(store_error)?;
+            Ok(ids.into_iter().map(SessionId::from_uuid).collect())
+        })
+        .await
     }
-}
 
-fn insert_session(insert: &str) -> String {
-    format!(
-        "{insert}chat_sessions (id, user_id, device, created_at, last_used_at, expires_at, live) VALUES (?, ?, ?, ?, ?, ?, ?)"
-    )
+    async fn purge(&self, at: Timestamp, limit: u32) -> StoreResult<u64> {
+        retry(|| async move {
+            let mut tx = dialect::begin(&self.writer).await.map_err(store_error)?;
+            let due: Vec<Uuid> =
+                sqlx::query_scalar("SELECT id FROM chat_sessions WHERE expires_at < ? ORDER BY expires_at LIMIT ?")
+                    .bind(at.micros())
+                    .bind(i64::from(limit))
+                    .fetch_all(&mut *tx)
+                    .await
+                    .map_err(store_error)?;
+            for chunk in due.chunks(LIST) {
+                let mut query = QueryBuilder::<Db>::new("DELETE FROM chat_sessions WHERE id IN ");
+                push_ids(&mut query, chunk);
+                query.build().execute(&mut *tx).await.map_err(store_error)?;
+            }
+            tx.commit().await.map_err(store_error)?;
+            Ok(due.len() as u64)
+        })
+        .await
+    }
 }

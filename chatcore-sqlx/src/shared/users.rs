@@ -12,6 +12,7 @@ use super::Store;
 use super::codec::time;
 use super::dialect::{self, Db};
 use super::error::store_error;
+use super::retry::retry;
 use super::sql::{LIST, push_ids};
 
 /// id, username, display name, creation, last seen
@@ -51,26 +52,27 @@ impl UserStore for Store {
     }
 
     async fn create(&self, new: &NewUser) -> StoreResult<Result<(), Taken>> {
-        let mut tx = dialect::begin(&self.writer).await.map_err(store_error)?;
-        let there: Vec<(Uuid, String, String)> = sqlx::query_as(
-            "SELECT id, username, email_key FROM chat_users WHERE username = ? OR email_key = ? OR id = ?",
-        )
-        .bind(new.username.as_str())
-        .bind(new.email.key())
-        .bind(new.id.uuid())
-        .fetch_all(&mut *tx)
-        .await
-        .map_err(store_error)?;
-        if there.iter().any(|(id, ..)| *id == new.id.uuid()) {
-            return Ok(Ok(()));
-        }
-        if !there.is_empty() {
-            return Ok(Err(Taken {
-                username: there.iter().any(|(_, username, _)| username == new.username.as_str()),
-                email: there.iter().any(|(_, _, email)| *email == new.email.key()),
-            }));
-        }
-        sqlx::query(
+        retry(|| async move {
+            let mut tx = dialect::begin(&self.writer).await.map_err(store_error)?;
+            let there: Vec<(Uuid, String, String)> = sqlx::query_as(
+                "SELECT id, username, email_key FROM chat_users WHERE username = ? OR email_key = ? OR id = ?",
+            )
+            .bind(new.username.as_str())
+            .bind(new.email.key())
+            .bind(new.id.uuid())
+            .fetch_all(&mut *tx)
+            .await
+            .map_err(store_error)?;
+            if there.iter().any(|(id, ..)| *id == new.id.uuid()) {
+                return Ok(Ok(()));
+            }
+            if !there.is_empty() {
+                return Ok(Err(Taken {
+                    username: there.iter().any(|(_, username, _)| username == new.username.as_str()),
+                    email: there.iter().any(|(_, _, email)| *email == new.email.key()),
+                }));
+            }
+            sqlx::query(
             "INSERT INTO chat_users (id, username, email, email_key, display_name, display_key, password, created_at) \
              VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         )
@@ -85,8 +87,10 @@ impl UserStore for Store {
         .execute(&mut *tx)
         .await
         .map_err(store_error)?;
-        tx.commit().await.map_err(store_error)?;
-        Ok(Ok(()))
+            tx.commit().await.map_err(store_error)?;
+            Ok(Ok(()))
+        })
+        .await
     }
 
     async fn users(&self, ids: &[UserId]) -> StoreResult<Vec<User>> {
@@ -147,76 +151,91 @@ impl UserStore for Store {
     }
 
     async fn update_profile(&self, id: UserId, change: &ProfileChange) -> StoreResult<Option<Result<Account, Taken>>> {
-        let mut tx = dialect::begin(&self.writer).await.map_err(store_error)?;
-        let known: Option<Uuid> = sqlx::query_scalar("SELECT id FROM chat_users WHERE id = ?")
-            .bind(id.uuid())
-            .fetch_optional(&mut *tx)
-            .await
-            .map_err(store_error)?;
-        if known.is_none() {
-            return Ok(None);
-        }
-        if let Some(email) = &change.email {
-            let owner: Option<Uuid> = sqlx::query_scalar("SELECT id FROM chat_users WHERE email_key = ?")
-                .bind(email.key())
+        retry(|| async move {
+            let mut tx = dialect::begin(&self.writer).await.map_err(store_error)?;
+            let known: Option<Uuid> = sqlx::query_scalar("SELECT id FROM chat_users WHERE id = ?")
+                .bind(id.uuid())
                 .fetch_optional(&mut *tx)
                 .await
                 .map_err(store_error)?;
-            if owner.is_some_and(|owner| owner != id.uuid()) {
-                return Ok(Some(Err(Taken { email: true, ..Taken::default() })));
+            if known.is_none() {
+                return Ok(None);
             }
-            sqlx::query("UPDATE chat_users SET email = ?, email_key = ? WHERE id = ?")
-                .bind(email.as_str())
-                .bind(email.key())
-                .bind(id.uuid())
-                .execute(&mut *tx)
-                .await
-                .map_err(store_error)?;
-        }
-        if let Some(name) = &change.display_name {
-            sqlx::query("UPDATE chat_users SET display_name = ?, display_key = ? WHERE id = ?")
-                .bind(name.as_str())
-                .bind(name.search_key().as_str().to_owned())
-                .bind(id.uuid())
-                .execute(&mut *tx)
-                .await
-                .map_err(store_error)?;
-        }
-        let row: Option<AccountRow> = sqlx::query_as(
+            if let Some(email) = &change.email {
+                let owner: Option<Uuid> = sqlx::query_scalar("SELECT id FROM chat_users WHERE email_key = ?")
+                    .bind(email.key())
+                    .fetch_optional(&mut *tx)
+                    .await
+                    .map_err(store_error)?;
+                if owner.is_some_and(|owner| owner != id.uuid()) {
+                    return Ok(Some(Err(Taken { email: true, ..Taken::default() })));
+                }
+                sqlx::query("UPDATE chat_users SET email = ?, email_key = ? WHERE id = ?")
+                    .bind(email.as_str())
+                    .bind(email.key())
+                    .bind(id.uuid())
+                    .execute(&mut *tx)
+                    .await
+                    .map_err(store_error)?;
+            }
+            if let Some(name) = &change.display_name {
+                sqlx::query("UPDATE chat_users SET display_name = ?, display_key = ? WHERE id = ?")
+                    .bind(name.as_str())
+                    .bind(name.search_key().as_str().to_owned())
+                    .bind(id.uuid())
+                    .execute(&mut *tx)
+                    .await
+                    .map_err(store_error)?;
+            }
+            let row: Option<AccountRow> = sqlx::query_as(
             "SELECT id, username, display_name, created_at, last_seen, email, password FROM chat_users WHERE id = ?",
         )
         .bind(id.uuid())
         .fetch_optional(&mut *tx)
         .await
         .map_err(store_error)?;
-        tx.commit().await.map_err(store_error)?;
-        Ok(row.map(|row| Ok(credentials(row).account)))
+            tx.commit().await.map_err(store_error)?;
+            Ok(row.map(|row| Ok(credentials(row).account)))
+        })
+        .await
     }
 
     async fn replace_password(&self, id: UserId, expected: &PasswordHash, new: &PasswordHash) -> StoreResult<bool> {
-        let done = sqlx::query("UPDATE chat_users SET password = ? WHERE id = ? AND (password = ? OR password = ?)")
-            .bind(new.reveal())
-            .bind(id.uuid())
-            .bind(expected.reveal())
-            .bind(new.reveal())
-            .execute(&self.writer)
-            .await
-            .map_err(store_error)?;
-        Ok(done.rows_affected() > 0)
+        retry(|| async move {
+            let done =
+                sqlx::query("UPDATE chat_users SET password = ? WHERE id = ? AND (password = ? OR password = ?)")
+                    .bind(new.reveal())
+                    .bind(id.uuid())
+                    .bind(expected.reveal())
+                    .bind(new.reveal())
+                    .execute(&self.writer)
+                    .await
+                    .map_err(store_error)?;
+            Ok(done.rows_affected() > 0)
+        })
+        .await
     }
 
     async fn touch_seen(&self, seen: &[(UserId, Timestamp)]) -> StoreResult<()> {
-        let mut tx = dialect::begin(&self.writer).await.map_err(store_error)?;
-        for (id, at) in seen {
-            sqlx::query("UPDATE chat_users SET last_seen = ? WHERE id = ? AND (last_seen IS NULL OR last_seen < ?)")
+        retry(|| async move {
+            // In one order, so that two of these do not lock each other out.
+            let mut seen: Vec<&(UserId, Timestamp)> = seen.iter().collect();
+            seen.sort_unstable();
+            let mut tx = dialect::begin(&self.writer).await.map_err(store_error)?;
+            for (id, at) in seen {
+                sqlx::query(
+                    "UPDATE chat_users SET last_seen = ? WHERE id = ? AND (last_seen IS NULL OR last_seen < ?)",
+                )
                 .bind(at.micros())
                 .bind(id.uuid())
                 .bind(at.micros())
                 .execute(&mut *tx)
                 .await
                 .map_err(store_error)?;
-        }
-        tx.commit().await.map_err(store_error)
+            }
+            tx.commit().await.map_err(store_error)
+        })
+        .await
     }
 
     async fn search(&self, prefix: &SearchKey, after: Option<&SearchPosition>, limit: u32) -> StoreResult<Vec<User>> {

@@ -1,11 +1,12 @@
 //! What of the shared statements is SQLite's own.
 
 use chatcore::model::Draft;
-use sqlx::pool::PoolConnection;
+use sqlx::error::DatabaseError;
 use sqlx::{Pool, QueryBuilder, SqliteConnection, Transaction};
 use uuid::Uuid;
 
 use super::append::{Stored, owner};
+use super::script::{HeadRow, Value};
 use super::sql::{push_ids, runs};
 
 /// The database that the shared modules are compiled for.
@@ -17,6 +18,11 @@ pub(super) async fn begin(pool: &Pool<Db>) -> sqlx::Result<Transaction<'static, 
     pool.begin_with("BEGIN IMMEDIATE").await
 }
 
+/// Begins a transaction that writes on the ground of what is not there, and must not be when it commits. There is one writer, so that is any.
+pub(super) async fn begin_serial(pool: &Pool<Db>) -> sqlx::Result<Transaction<'static, Db>> {
+    begin(pool).await
+}
+
 /// Begins a transaction that sees one state of the database throughout.
 pub(super) async fn snapshot(pool: &Pool<Db>) -> sqlx::Result<Transaction<'static, Db>> {
     pool.begin().await
@@ -25,23 +31,31 @@ pub(super) async fn snapshot(pool: &Pool<Db>) -> sqlx::Result<Transaction<'stati
 /// Appended to a `SELECT` whose rows must not change before the end of the transaction. The one writer needs no such thing.
 pub(super) const FOR_UPDATE: &str = "";
 
-/// Inserts a row unless a unique key is in its way.
-pub(super) const INSERT_NEW: &str = "INSERT OR IGNORE INTO ";
+/// How a transaction failed for another one's sake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(dead_code, reason = "the shared module asks; one writer never loses")]
+pub(super) enum Conflict {
+    LostRace,
+    LockTimeout,
+}
 
-/// Makes an insert of heads an update where there is one already.
-pub(super) const UPSERT_HEAD: &str = " ON CONFLICT (room_id) DO UPDATE SET head = excluded.head, \
-     post_seq = coalesce(excluded.post_seq, post_seq), post_at = coalesce(excluded.post_at, post_at)";
+/// Whether an error means that another transaction was first. With one writer, none was.
+pub(super) fn conflict(_: &dyn DatabaseError) -> Option<Conflict> {
+    None
+}
 
-/// Whether an error with that code may be gone when the same is tried again.
-pub(super) fn is_busy(code: Option<&str>) -> bool {
-    // The primary result code is the low byte: SQLITE_BUSY 5, SQLITE_LOCKED 6, SQLITE_IOERR 10, SQLITE_CANTOPEN 14,
-    // SQLITE_PROTOCOL 15. https://sqlite.org/rescode.html
-    let primary = code.and_then(|code| code.parse::<u32>().ok()).map(|code| code & 0xff);
-    matches!(primary, Some(5 | 6 | 10 | 14 | 15))
+/// Whether what went wrong may be gone when the same is tried again.
+pub(super) fn is_passing(error: &dyn DatabaseError) -> bool {
+    // The primary result code is the low byte: SQLITE_BUSY 5, SQLITE_LOCKED 6, SQLITE_READONLY 8, SQLITE_IOERR 10, SQLITE_FULL 13,
+    // SQLITE_CANTOPEN 14, SQLITE_PROTOCOL 15. https://sqlite.org/rescode.html
+    let primary = error.code().and_then(|code| code.parse::<u32>().ok()).map(|code| code & 0xff);
+    matches!(primary, Some(5 | 6 | 8 | 10 | 13 | 14 | 15))
 }
 
 /// Keys looked up by one statement.
 const KEYS: usize = 32;
+/// Rows of one insert.
+const ROWS: usize = 64;
 
 /// Events of a batch whose statements go to SQLite in one message. Larger ones go one by one: their texts would be too many to stay
 /// prepared, and there the messages do not matter.
@@ -60,7 +74,7 @@ impl Script {
     }
 
     /// Begins the next statement.
-    pub(super) fn statement(&mut self, sql: &str) -> &mut QueryBuilder<Db> {
+    fn statement(&mut self, sql: &str) -> &mut QueryBuilder<Db> {
         if self.together && !self.statements.is_empty() {
             self.statements[0].push("; ").push(sql);
         } else {
@@ -70,90 +84,81 @@ impl Script {
         &mut self.statements[last]
     }
 
+    /// Inserts rows; `into` is the table and its columns.
+    pub(super) fn insert<const N: usize>(&mut self, into: &str, rows: &[[Value<'_>; N]]) {
+        for run in runs(rows, ROWS) {
+            self.statement("INSERT INTO ").push(into).push(" ").push_values(run, |mut row, values| {
+                for value in values {
+                    match value {
+                        Value::Null => row.push("NULL"),
+                        Value::Int(number) => row.push_bind(*number),
+                        Value::Id(id) => row.push_bind(*id),
+                        Value::Text(text) => row.push_bind((*text).to_owned()),
+                    };
+                }
+            });
+        }
+    }
+
+    /// Moves heads.
+    pub(super) fn heads(&mut self, heads: &[HeadRow]) {
+        for run in runs(heads, ROWS) {
+            let query = self.statement("INSERT INTO chat_heads (room_id, head, post_seq, post_at) ");
+            query.push_values(run, |mut row, head| {
+                row.push_bind(head.room)
+                    .push_bind(head.head)
+                    .push_bind(head.post.map(|(seq, _)| seq))
+                    .push_bind(head.post.map(|(_, at)| at));
+            });
+            query.push(
+                " ON CONFLICT (room_id) DO UPDATE SET head = excluded.head, \
+                 post_seq = coalesce(excluded.post_seq, post_seq), post_at = coalesce(excluded.post_at, post_at)",
+            );
+        }
+    }
+
+    /// Runs the statements.
     pub(super) async fn run(self, connection: &mut SqliteConnection) -> sqlx::Result<()> {
         for mut statement in self.statements {
             statement.build().execute(&mut *connection).await?;
         }
         Ok(())
     }
-}
 
-/// The transaction of an append.
-///
-/// Every statement is a message to the thread of its connection and back, which costs about as much as a small insert. So the first read
-/// carries the `BEGIN`, and the last write the `COMMIT`: one post takes two messages.
-pub(super) struct AppendTx {
-    /// Taken by whichever ends the transaction.
-    connection: Option<PoolConnection<Db>>,
-}
-
-/// Begins to append: locks, and reads what the logs say of these drafts.
-pub(super) async fn begin_append(pool: &Pool<Db>, drafts: &[Draft]) -> sqlx::Result<(AppendTx, Stored)> {
-    let mut tx = AppendTx { connection: Some(pool.acquire().await?) };
-    let stored = tx.read(drafts).await?;
-    Ok((tx, stored))
-}
-
-impl Drop for AppendTx {
-    /// Gives up: an error, or a caller who has stopped waiting. The connection is not given back before it has rolled back, which
-    /// the thread behind it does after whatever it is still busy with.
-    fn drop(&mut self) {
-        let (Some(mut connection), Ok(runtime)) = (self.connection.take(), tokio::runtime::Handle::try_current())
-        else {
-            return;
-        };
-        runtime.spawn(async move {
-            // An error means that SQLite has rolled back already, had committed, or that the connection is gone with its transaction.
-            if let Err(error) = sqlx::query("ROLLBACK").execute(&mut *connection).await {
-                tracing::debug!(error = &error as &dyn std::error::Error, "nothing to roll back");
-            }
-        });
+    /// Runs the statements and commits.
+    pub(super) async fn commit(mut self, connection: &mut SqliteConnection) -> sqlx::Result<()> {
+        self.statement("COMMIT");
+        self.run(connection).await
     }
 }
 
-impl AppendTx {
-    /// The connection, which is there until the transaction ends.
-    pub(super) fn connection(&mut self) -> sqlx::Result<&mut SqliteConnection> {
-        self.connection.as_deref_mut().ok_or(sqlx::Error::WorkerCrashed)
-    }
-
-    async fn read(&mut self, drafts: &[Draft]) -> sqlx::Result<Stored> {
-        let mut stored = Stored::default();
-        let mut begin = "BEGIN IMMEDIATE; ";
-        for run in runs(drafts, KEYS) {
-            let mut rooms: Vec<Uuid> = run.iter().map(|draft| draft.room.uuid()).collect();
-            rooms.sort_unstable();
-            rooms.dedup();
-            let mut query = QueryBuilder::<Db>::new(std::mem::take(&mut begin));
-            query
-                .push("SELECT room_id, NULL AS owner, NULL AS dedup, head AS number FROM chat_heads WHERE room_id IN ");
-            push_ids(&mut query, &rooms);
-            query.push(" UNION ALL SELECT room_id, owner, dedup, seq FROM chat_log WHERE ");
-            let mut any = query.separated(" OR ");
-            for draft in run {
-                any.push("(room_id = ").push_bind_unseparated(draft.room.uuid());
-                any.push_unseparated(" AND owner = ").push_bind_unseparated(owner(draft));
-                any.push_unseparated(" AND dedup = ").push_bind_unseparated(draft.key.as_str().to_owned());
-                any.push_unseparated(")");
-            }
-            let rows: Vec<(Uuid, Option<Uuid>, Option<String>, i64)> =
-                query.build_query_as().fetch_all(self.connection()?).await?;
-            for (room, owner, dedup, number) in rows {
-                match owner.zip(dedup) {
-                    None => stored.heads.push((room, number)),
-                    Some((owner, dedup)) => stored.known.push(((room, owner, dedup), number)),
-                }
+/// Begins the transaction of an append, and reads what the logs say of these drafts.
+pub(super) async fn begin_and_read(connection: &mut SqliteConnection, drafts: &[Draft]) -> sqlx::Result<Stored> {
+    let mut stored = Stored::default();
+    let mut begin = "BEGIN IMMEDIATE; ";
+    for run in runs(drafts, KEYS) {
+        let mut rooms: Vec<Uuid> = run.iter().map(|draft| draft.room.uuid()).collect();
+        rooms.sort_unstable();
+        rooms.dedup();
+        let mut query = QueryBuilder::<Db>::new(std::mem::take(&mut begin));
+        query.push("SELECT room_id, NULL AS owner, NULL AS dedup, head AS number FROM chat_heads WHERE room_id IN ");
+        push_ids(&mut query, &rooms);
+        query.push(" UNION ALL SELECT room_id, owner, dedup, seq FROM chat_log WHERE ");
+        let mut any = query.separated(" OR ");
+        for draft in run {
+            any.push("(room_id = ").push_bind_unseparated(draft.room.uuid());
+            any.push_unseparated(" AND owner = ").push_bind_unseparated(owner(draft));
+            any.push_unseparated(" AND dedup = ").push_bind_unseparated(draft.key.as_str().to_owned());
+            any.push_unseparated(")");
+        }
+        let rows: Vec<(Uuid, Option<Uuid>, Option<String>, i64)> =
+            query.build_query_as().fetch_all(&mut *connection).await?;
+        for (room, owner, dedup, number) in rows {
+            match owner.zip(dedup) {
+                None => stored.heads.push((room, number)),
+                Some((owner, dedup)) => stored.known.push(((room, owner, dedup), number)),
             }
         }
-        Ok(stored)
     }
-
-    /// Runs these statements and commits.
-    pub(super) async fn commit(mut self, mut script: Script) -> sqlx::Result<()> {
-        script.statement("COMMIT");
-        script.run(self.connection()?).await?;
-        // Committed: there is nothing left to roll back.
-        self.connection.take();
-        Ok(())
-    }
+    Ok(stored)
 }

@@ -14,12 +14,18 @@ mod error;
 mod friendships;
 #[path = "../shared/messages.rs"]
 mod messages;
+#[path = "../shared/retry.rs"]
+mod retry;
 #[path = "../shared/rooms.rs"]
 mod rooms;
+#[path = "../shared/script.rs"]
+mod script;
 #[path = "../shared/sessions.rs"]
 mod sessions;
 #[path = "../shared/sql.rs"]
 mod sql;
+#[path = "../shared/transaction.rs"]
+mod transaction;
 #[path = "../shared/users.rs"]
 mod users;
 

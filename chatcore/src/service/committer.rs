@@ -2,18 +2,23 @@
 //!
 //! What queues up while a batch is being committed becomes the next batch, so many senders share a transaction and one
 //! sender waits for nobody. The task publishes, not the request, which may be cancelled at any point.
+//!
+//! A room whose log another node holds gets a lane of its own until it is free, and so do the rooms of a batch that takes long: the others
+//! do not wait for them, and their own drafts stay in order.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::error::{Error, Result};
 use super::guard::{Caches, Ticket};
 use crate::hub::Hub;
 use crate::id::RoomId;
-use crate::model::{Draft, Event};
-use crate::store::{AppendOutcome, MessageStore, StoreError, StoreResult};
+use crate::model::{Draft, Event, Seq};
+use crate::store::{AppendOutcome, MessageStore, Rejection, StoreError, StoreResult};
 
 struct Submission {
     draft: Draft,
@@ -26,8 +31,14 @@ type Reply = std::result::Result<Committed, Arc<StoreError>>;
 /// What became of a submission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Committed {
-    /// The store's answer.
-    Outcome(AppendOutcome),
+    /// It stands in the log under this number.
+    Appended(Seq),
+    /// Its key stood there already, under this number.
+    Duplicate(Seq),
+    /// There was nothing to change.
+    Unchanged,
+    /// The log does not take it.
+    Rejected(Rejection),
     /// What it was allowed by has been invalidated since: ask again whether it is.
     Stale,
 }
@@ -49,6 +60,10 @@ impl Pending {
 #[error("the log's writer has stopped")]
 struct Stopped;
 
+#[derive(Debug, thiserror::Error)]
+#[error("the log of room {0} is held by somebody else")]
+struct Held(RoomId);
+
 /// Hands drafts to the writer.
 #[derive(Clone)]
 pub(crate) struct Committer {
@@ -64,8 +79,16 @@ pub(crate) struct Options {
 impl Committer {
     pub(crate) fn spawn(store: Arc<dyn MessageStore>, hub: Hub, caches: Arc<Caches>, options: &Options) -> Self {
         let (sender, receiver) = mpsc::channel(options.queue.max(1));
-        let writer = Writer { store, hub, caches, max_reactions: options.max_reactions };
-        tokio::spawn(writer.run(receiver, options.batch.max(1)));
+        let writer = Writer {
+            store,
+            hub,
+            caches,
+            max_reactions: options.max_reactions,
+            queue: options.queue.max(1),
+            batch: options.batch.max(1),
+            lanes: Mutex::default(),
+        };
+        tokio::spawn(Arc::new(writer).run(receiver));
         Self { queue: sender }
     }
 
@@ -83,28 +106,111 @@ struct Writer {
     hub: Hub,
     caches: Arc<Caches>,
     max_reactions: u32,
+    queue: usize,
+    batch: usize,
+    /// What waits for rooms that somebody else holds. A room with an entry has a task that works it off.
+    lanes: Mutex<HashMap<RoomId, Vec<Submission>>>,
 }
 
 /// Pauses between the attempts at a batch when the store says that trying again can help.
 const RETRIES: [Duration; 3] = [Duration::from_millis(20), Duration::from_millis(100), Duration::from_millis(400)];
 
+/// How long other rooms wait for a batch.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// Batches that may go on in the background at once.
+const DETACHED: usize = 8;
+
 impl Writer {
-    async fn run(self, mut queue: mpsc::Receiver<Submission>, limit: usize) {
+    async fn run(self: Arc<Self>, mut queue: mpsc::Receiver<Submission>) {
         let mut batch = Vec::new();
-        while queue.recv_many(&mut batch, limit).await > 0 {
-            self.commit(batch.drain(..)).await;
+        let detached = Arc::new(Semaphore::new(DETACHED));
+        while queue.recv_many(&mut batch, self.batch).await > 0 {
+            let free = self.without_lanes(std::mem::take(&mut batch));
+            let mut rooms: Vec<RoomId> = free.iter().map(|submission| submission.draft.room).collect();
+            let mut commit = Box::pin(self.clone().commit(free));
+            if tokio::time::timeout(PATIENCE, &mut commit).await.is_ok() {
+                continue;
+            }
+            let Ok(permit) = detached.clone().try_acquire_owned() else {
+                commit.await;
+                continue;
+            };
+            rooms.sort_unstable();
+            rooms.dedup();
+            self.reserve(&rooms);
+            let writer = self.clone();
+            tokio::spawn(async move {
+                commit.await;
+                drop(permit);
+                for room in rooms {
+                    tokio::spawn(writer.clone().work_off(room));
+                }
+            });
         }
     }
 
-    async fn commit(&self, batch: impl Iterator<Item = Submission>) {
-        let mut drafts = Vec::new();
-        let mut replies = Vec::new();
+    /// Gives rooms lanes that whoever reserves them works off.
+    fn reserve(&self, rooms: &[RoomId]) {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        for room in rooms {
+            lanes.entry(*room).or_default();
+        }
+    }
+
+    /// Takes out what has to wait in a lane, behind what waits there already.
+    fn without_lanes(&self, batch: Vec<Submission>) -> Vec<Submission> {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        if lanes.is_empty() {
+            return batch;
+        }
+        let mut free = Vec::with_capacity(batch.len());
+        for submission in batch {
+            match lanes.get_mut(&submission.draft.room) {
+                None => free.push(submission),
+                Some(lane) if lane.len() < self.queue => lane.push(submission),
+                Some(_) => send(submission.reply, Err(Arc::new(held(submission.draft.room)))),
+            }
+        }
+        free
+    }
+
+    /// Gives a room a lane with these in it.
+    fn open_lane(self: &Arc<Self>, room: RoomId, held: Vec<Submission>) {
+        match self.lanes.lock().unwrap_or_else(PoisonError::into_inner).entry(room) {
+            Entry::Occupied(mut lane) => lane.get_mut().extend(held),
+            Entry::Vacant(lane) => {
+                lane.insert(held);
+                tokio::spawn(self.clone().work_off(room));
+            }
+        }
+    }
+
+    async fn work_off(self: Arc<Self>, room: RoomId) {
+        loop {
+            let batch: Vec<Submission> = {
+                let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+                let Entry::Occupied(mut lane) = lanes.entry(room) else { return };
+                if lane.get().is_empty() {
+                    lane.remove();
+                    return;
+                }
+                let many = lane.get().len().min(self.batch);
+                lane.get_mut().drain(..many).collect()
+            };
+            self.clone().commit(batch).await;
+        }
+    }
+
+    async fn commit(self: Arc<Self>, batch: Vec<Submission>) {
+        let mut drafts = Vec::with_capacity(batch.len());
+        let mut senders = Vec::with_capacity(batch.len());
         for Submission { draft, ticket, reply } in batch {
             // A removal is invalidated before its event is queued behind it here: whoever passes this check stands
             // before that event in the log.
             if self.caches.hold(&ticket) {
                 drafts.push(draft);
-                replies.push(reply);
+                senders.push((ticket, reply));
             } else {
                 send(reply, Ok(Committed::Stale));
             }
@@ -113,15 +219,15 @@ impl Writer {
             return;
         }
         match self.append(&drafts).await {
-            Ok(outcomes) => self.conclude(drafts, replies, &outcomes),
-            Err(error) if error.retryable() || drafts.len() == 1 => self.fail(&drafts, replies, &Arc::new(error)),
+            Ok(outcomes) => self.conclude(drafts, senders, &outcomes),
+            Err(error) if error.retryable() || drafts.len() == 1 => self.fail(&drafts, senders, &Arc::new(error)),
             // Something in the batch cannot be stored. It must not take the others with it.
             Err(_) => {
-                for (draft, reply) in drafts.into_iter().zip(replies) {
+                for (draft, sender) in drafts.into_iter().zip(senders) {
                     let one = [draft];
                     match self.append(&one).await {
-                        Ok(outcomes) => self.conclude(one.into(), vec![reply], &outcomes),
-                        Err(error) => self.fail(&one, vec![reply], &Arc::new(error)),
+                        Ok(outcomes) => self.conclude(one.into(), vec![sender], &outcomes),
+                        Err(error) => self.fail(&one, vec![sender], &Arc::new(error)),
                     }
                 }
             }
@@ -131,9 +237,8 @@ impl Writer {
     async fn append(&self, drafts: &[Draft]) -> StoreResult<Vec<AppendOutcome>> {
         let mut pauses = RETRIES.iter();
         loop {
-            match self.store.append(drafts, self.max_reactions).await {
-                Ok(outcomes) if outcomes.len() == drafts.len() => return Ok(outcomes),
-                Ok(_) => return Err(StoreError::corrupt("an append answered another number of drafts")),
+            match self.store.append(drafts, self.max_reactions).await.and_then(|outcomes| checked(drafts, outcomes)) {
+                Ok(outcomes) => return Ok(outcomes),
                 Err(error) => {
                     let pause = pauses.next().filter(|_| error.retryable());
                     tracing::warn!(
@@ -151,23 +256,40 @@ impl Writer {
         }
     }
 
-    fn conclude(&self, drafts: Vec<Draft>, replies: Vec<oneshot::Sender<Reply>>, outcomes: &[AppendOutcome]) {
-        let events = drafts.into_iter().zip(outcomes).filter_map(|(draft, outcome)| match outcome {
-            AppendOutcome::Appended(seq) => Some(draft.into_event(*seq)),
-            _ => None,
-        });
-        let mut events: Vec<Event> = events.collect();
+    fn conclude(self: &Arc<Self>, drafts: Vec<Draft>, senders: Vec<Sender>, outcomes: &[AppendOutcome]) {
+        let mut events: Vec<Event> = Vec::with_capacity(drafts.len());
+        let mut replies = Vec::with_capacity(drafts.len());
+        let mut contended: HashMap<RoomId, Vec<Submission>> = HashMap::new();
+        for ((draft, (ticket, reply)), outcome) in drafts.into_iter().zip(senders).zip(outcomes) {
+            let committed = match *outcome {
+                AppendOutcome::Appended(seq) => {
+                    events.push(draft.into_event(seq));
+                    Committed::Appended(seq)
+                }
+                AppendOutcome::Duplicate(seq) => Committed::Duplicate(seq),
+                AppendOutcome::Unchanged => Committed::Unchanged,
+                AppendOutcome::Rejected(rejection) => Committed::Rejected(rejection),
+                AppendOutcome::Contended => {
+                    contended.entry(draft.room).or_default().push(Submission { draft, ticket, reply });
+                    continue;
+                }
+            };
+            replies.push((reply, committed));
+        }
         // By room, so that each is woken once; within a room numbers rise.
         events.sort_by_key(|event| (event.room, event.seq));
         self.hub.publish(events);
-        for (reply, outcome) in replies.into_iter().zip(outcomes) {
-            send(reply, Ok(Committed::Outcome(*outcome)));
+        for (reply, committed) in replies {
+            send(reply, Ok(committed));
+        }
+        for (room, held) in contended {
+            self.open_lane(room, held);
         }
     }
 
-    fn fail(&self, drafts: &[Draft], replies: Vec<oneshot::Sender<Reply>>, error: &Arc<StoreError>) {
+    fn fail(&self, drafts: &[Draft], senders: Vec<Sender>, error: &Arc<StoreError>) {
         self.suspect(drafts);
-        for reply in replies {
+        for (_, reply) in senders {
             send(reply, Err(error.clone()));
         }
     }
@@ -179,6 +301,29 @@ impl Writer {
         for room in rooms {
             self.hub.suspect(room);
         }
+    }
+}
+
+/// Who waits for a draft, and what it was allowed by.
+type Sender = (Ticket, oneshot::Sender<Reply>);
+
+fn held(room: RoomId) -> StoreError {
+    StoreError::unavailable("the room is too busy", Held(room))
+}
+
+/// What a store answered, if it is what a store may answer.
+fn checked(drafts: &[Draft], outcomes: Vec<AppendOutcome>) -> StoreResult<Vec<AppendOutcome>> {
+    if outcomes.len() != drafts.len() {
+        return Err(StoreError::corrupt("an append answered another number of drafts"));
+    }
+    // Alone, a room is waited for.
+    match drafts.first() {
+        Some(first)
+            if outcomes.contains(&AppendOutcome::Contended) && drafts.iter().all(|draft| draft.room == first.room) =>
+        {
+            Err(held(first.room))
+        }
+        _ => Ok(outcomes),
     }
 }
 

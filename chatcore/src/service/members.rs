@@ -10,7 +10,7 @@ use super::guard::{Principal, Ticket};
 use crate::hub::{Signal, SignalKind};
 use crate::id::{IntentId, RoomId, UserId};
 use crate::model::{Intent, PageKey, Role, RoomChange, Seq, Standing};
-use crate::store::{AppendOutcome, Removal, RoleChange, StoreError};
+use crate::store::{Removal, RoleChange, StoreError};
 use crate::view::{MemberView, Page, RoomView};
 
 impl Chat {
@@ -133,12 +133,12 @@ impl Chat {
         let mut fresh = Vec::new();
         for (intent, pending) in intents.iter().zip(pending) {
             let seq = match pending.wait().await? {
-                Committed::Outcome(AppendOutcome::Appended(seq)) => {
+                Committed::Appended(seq) => {
                     fresh.push((intent, seq));
                     seq
                 }
-                Committed::Outcome(AppendOutcome::Duplicate(seq)) => seq,
-                Committed::Outcome(AppendOutcome::Unchanged | AppendOutcome::Rejected(_)) | Committed::Stale => {
+                Committed::Duplicate(seq) => seq,
+                Committed::Unchanged | Committed::Rejected(_) | Committed::Stale => {
                     return Err(StoreError::corrupt("the log refused a change of its room").into());
                 }
             };

@@ -9,7 +9,7 @@ use crate::model::{
     Body, ClientId, Draft, DraftKey, Emoji, EventKind, FieldCode, FieldError, Message, MessageKind, Posted, Role,
     RoomKind, Seq,
 };
-use crate::store::{AppendOutcome, Rejection, StoreError};
+use crate::store::{Rejection, StoreError};
 use crate::view::ChangeReceipt;
 
 /// A message as typed.
@@ -107,7 +107,7 @@ impl Chat {
         let kind = EventKind::Posted(Posted { kind: MessageKind::System, body: Some(body), client_id, reply_to: None });
         let draft = Draft { room, key, actor: None, at: self.now(), kind };
         match self.inner.committer.submit(draft, Ticket::default()).await?.wait().await? {
-            Committed::Outcome(AppendOutcome::Appended(seq) | AppendOutcome::Duplicate(seq)) => Ok(seq),
+            Committed::Appended(seq) | Committed::Duplicate(seq) => Ok(seq),
             _ => Err(StoreError::corrupt("the log refused a message of the host").into()),
         }
     }
@@ -183,11 +183,11 @@ impl Chat {
                     access = if writes { self.writer(caller, room).await? } else { self.member(caller, room).await? };
                 }
                 // A duplicate is this very draft, whose first append was in doubt.
-                Committed::Outcome(AppendOutcome::Appended(seq) | AppendOutcome::Duplicate(seq)) => {
+                Committed::Appended(seq) | Committed::Duplicate(seq) => {
                     return Ok(ChangeReceipt { seq: Some(seq) });
                 }
-                Committed::Outcome(AppendOutcome::Unchanged) => return Ok(ChangeReceipt { seq: None }),
-                Committed::Outcome(AppendOutcome::Rejected(rejection)) => {
+                Committed::Unchanged => return Ok(ChangeReceipt { seq: None }),
+                Committed::Rejected(rejection) => {
                     return Err(rejected(rejection, Error::NotFound("message")));
                 }
             }
@@ -217,22 +217,22 @@ impl PendingPost {
                     let access = chat.writer(&caller, draft.room).await?;
                     pending = chat.inner.committer.submit(draft.clone(), access.ticket).await?;
                 }
-                Committed::Outcome(AppendOutcome::Appended(seq)) => {
+                Committed::Appended(seq) => {
                     let message = draft.into_event(seq).posted_message();
                     return Ok(PostReceipt { seq, duplicate: false, message });
                 }
-                Committed::Outcome(AppendOutcome::Duplicate(seq)) => {
+                Committed::Duplicate(seq) => {
                     // Under a key of our own it is this very draft, whose first append was in doubt.
                     let message = if keyed { None } else { draft.into_event(seq).posted_message() };
                     return Ok(PostReceipt { seq, duplicate: keyed, message });
                 }
-                Committed::Outcome(AppendOutcome::Rejected(Rejection::NoTarget)) => {
+                Committed::Rejected(Rejection::NoTarget) => {
                     return Err(Error::field("reply_to", FieldCode::Unknown, "is no message of this room"));
                 }
-                Committed::Outcome(AppendOutcome::Rejected(rejection)) => {
+                Committed::Rejected(rejection) => {
                     return Err(rejected(rejection, Error::NotFound("message")));
                 }
-                Committed::Outcome(AppendOutcome::Unchanged) => {
+                Committed::Unchanged => {
                     return Err(StoreError::corrupt("a post was answered as if it were an edit").into());
                 }
             }

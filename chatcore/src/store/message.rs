@@ -18,6 +18,9 @@ pub enum AppendOutcome {
     Unchanged,
     /// Nothing was appended.
     Rejected(Rejection),
+    /// Nothing was appended: another node holds the room's log just now, and waiting for it would have held up the other rooms of the
+    /// batch. The same draft again, alone with those of its room, waits.
+    Contended,
 }
 
 /// Why a draft was not appended.
@@ -86,7 +89,8 @@ pub trait MessageStore: Send + Sync {
     ///   and numbered from head + 1 of their room on. What a draft sees includes the drafts before it. A key is taken
     ///   once a draft under it has been appended; after `Unchanged` or a rejection it is free. The host (`actor` is
     ///   `None`) has keys of its own, like a user.
-    /// - One draft's rejection never fails another.
+    /// - One draft's rejection never fails another. A room that is held by another node does not hold up the others: its drafts are
+    ///   answered `Contended`, all of them. A batch of one room is never answered so: it waits, within a bound, and then fails.
     /// - Each draft is atomic: its event, its number and the message's new state are written together. The batch as a
     ///   whole need not be, but an `Err` for it means that any of its drafts may or may not be there; appending the same
     ///   batch again then answers `Duplicate` for those that are.
