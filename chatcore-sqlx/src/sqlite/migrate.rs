@@ -3,7 +3,7 @@
 use sqlx::{Pool, Sqlite};
 
 use super::dialect;
-use super::open::OpenError;
+use crate::OpenError;
 
 /// Each brings the schema from the version before to its own: 1, 2, 3, … A released one never changes.
 const MIGRATIONS: &[&str] = &[include_str!("../../migrations/sqlite/0001_schema.sql")];

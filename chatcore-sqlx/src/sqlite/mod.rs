@@ -29,7 +29,7 @@ mod transaction;
 #[path = "../shared/users.rs"]
 mod users;
 
-pub use open::{OpenError, SqliteOptions, SqliteStore, Synchronous};
+pub use open::{SqliteOptions, SqliteStore, Synchronous};
 
 /// What the shared modules call the store that they are compiled for.
 type Store = SqliteStore;

@@ -11,6 +11,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{Pool, Sqlite};
 
 use super::migrate;
+use crate::OpenError;
 
 /// When SQLite waits for the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -58,11 +59,12 @@ impl SqliteOptions {
     /// # Errors
     /// [`OpenError::Url`].
     pub fn from_url(url: &str) -> Result<Self, OpenError> {
-        let rest = url.strip_prefix("sqlite:").ok_or_else(|| OpenError::Url(url.to_owned()))?;
+        let wrong = || OpenError::Url { expected: "sqlite:FILE or sqlite::memory:" };
+        let rest = url.strip_prefix("sqlite:").ok_or_else(wrong)?;
         match rest.strip_prefix("//").unwrap_or(rest) {
             ":memory:" => Ok(Self::memory()),
-            "" => Err(OpenError::Url(url.to_owned())),
-            path if path.contains('?') => Err(OpenError::Url(url.to_owned())),
+            "" => Err(wrong()),
+            path if path.contains('?') => Err(wrong()),
             path => Ok(Self::file(path)),
         }
     }
@@ -114,26 +116,6 @@ impl SqliteOptions {
             .pragma("secure_delete", "ON")
             .statement_cache_capacity(256))
     }
-}
-
-/// Why a store could not be opened.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum OpenError {
-    /// Not the URL of an SQLite database.
-    #[error("`{0}` is not the URL of an SQLite database: `sqlite:FILE` or `sqlite::memory:`")]
-    Url(String),
-    /// The database has been written by a newer version of this library.
-    #[error("the database has schema version {found}, and this version of chatcore knows only up to {known}")]
-    Newer {
-        /// The version of the database.
-        found: i64,
-        /// The latest version that is known.
-        known: i64,
-    },
-    /// The database could not be opened, or its schema could not be brought up to date.
-    #[error("the database could not be opened")]
-    Database(#[from] sqlx::Error),
 }
 
 /// A store in SQLite. Cheap to clone.

@@ -53,4 +53,4 @@ mod tools;
 pub mod users;
 
 pub use clock::ManualClock;
-pub use suite::{check, conformance};
+pub use suite::{Built, check, conformance};

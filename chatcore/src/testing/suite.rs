@@ -4,7 +4,7 @@
 ///
 /// Takes an expression that is called for every test and makes an empty store: `async fn() -> (Storage, Guard)`, or a
 /// closure like it. The guard is whatever has to live as long as the store does (a temporary folder, a server); it is
-/// dropped after the test. The crate that calls this needs `tokio` with `macros` and `rt-multi-thread`.
+/// dropped after the test. One that needs a server may answer an `Option` of them: with `None` the test is left out. The crate that calls this needs `tokio` with `macros` and `rt-multi-thread`.
 ///
 /// ```
 /// mod conformance {
@@ -195,9 +195,34 @@ pub use crate::__conformance as conformance;
 
 use crate::store::Storage;
 
+/// What a builder answers: a store and its guard, or `None` where the server that it needs is not to be had. It has said so then.
+pub trait Built {
+    /// Lives as long as the store.
+    type Guard;
+
+    /// The store, if there is one.
+    fn built(self) -> Option<(Storage, Self::Guard)>;
+}
+
+impl<G> Built for (Storage, G) {
+    type Guard = G;
+
+    fn built(self) -> Option<(Storage, G)> {
+        Some(self)
+    }
+}
+
+impl<G> Built for Option<(Storage, G)> {
+    type Guard = G;
+
+    fn built(self) -> Self {
+        self
+    }
+}
+
 /// Runs one contract on a store of its own. What [`conformance!`](crate::testing::conformance) makes its tests of.
-pub async fn check<G>(builder: impl AsyncFnOnce() -> (Storage, G), contract: impl AsyncFnOnce(Storage)) {
-    let (storage, guard) = builder().await;
+pub async fn check<B: Built>(builder: impl AsyncFnOnce() -> B, contract: impl AsyncFnOnce(Storage)) {
+    let Some((storage, guard)) = builder().await.built() else { return };
     storage.ping().await.expect("a store that was just made answers");
     contract(storage).await;
     drop(guard);

@@ -130,10 +130,29 @@ pub(super) fn assert_same<T: Debug + Hash + Eq + Ord>(
     assert_eq!(got, want, "compared without regard to order");
 }
 
-/// Appends; the answers.
+/// Appends; the answers. What is answered `Contended` is made again, each room alone.
 pub(super) async fn append(storage: &Storage, batch: &[Draft]) -> Vec<AppendOutcome> {
-    let outcomes = storage.messages.append(batch, MANY).await.must();
+    let mut outcomes = storage.messages.append(batch, MANY).await.must();
     assert_eq!(outcomes.len(), batch.len(), "one answer for each draft");
+    let mut contended: Vec<RoomId> = Vec::new();
+    for (outcome, draft) in outcomes.iter().zip(batch) {
+        if *outcome == AppendOutcome::Contended && !contended.contains(&draft.room) {
+            contended.push(draft.room);
+        }
+    }
+    let alone = batch.iter().all(|draft| Some(draft.room) == batch.first().map(|first| first.room));
+    assert!(contended.is_empty() || !alone, "a room alone is waited for");
+    for room in contended {
+        let of_room: Vec<usize> = (0..batch.len()).filter(|index| batch[*index].room == room).collect();
+        let held = of_room.iter().all(|index| outcomes[*index] == AppendOutcome::Contended);
+        assert!(held, "all drafts of a held room are answered so");
+        let drafts: Vec<Draft> = of_room.iter().map(|index| batch[*index].clone()).collect();
+        let again = storage.messages.append(&drafts, MANY).await.must();
+        assert!(!again.contains(&AppendOutcome::Contended), "a room alone is waited for");
+        for (index, outcome) in of_room.into_iter().zip(again) {
+            outcomes[index] = outcome;
+        }
+    }
     outcomes
 }
 
