@@ -13,6 +13,7 @@ use chatcore::store::Storage;
 use chatcore::{Chat, Settings};
 use chatcore_hyper::{Api, HttpSettings};
 use chatcore_sqlx::SqliteStore;
+use chatcore_sqlx::testing::TemporaryDatabase;
 use fastwebsockets::{FragmentCollector, Frame, OpCode, Payload};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Empty, Full};
@@ -32,6 +33,54 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) enum Store {
     Memory,
     Sqlite,
+    Maria,
+    MySql,
+}
+
+impl Store {
+    /// The store, or nothing and a line that says so where the server that it needs is not named.
+    pub(crate) fn there(self) -> Option<Self> {
+        let variable = match self {
+            Self::Memory | Self::Sqlite => return Some(self),
+            Self::Maria => MARIADB,
+            Self::MySql => MYSQL,
+        };
+        if std::env::var_os(variable).is_none() {
+            eprintln!("{variable} is not set: not tested");
+            return None;
+        }
+        Some(self)
+    }
+
+    /// An empty store, and what has to live as long.
+    async fn open(self) -> (Storage, Guard) {
+        match self {
+            Self::Memory => (Storage::single(Arc::new(MemoryStore::new())), Guard::Nothing),
+            Self::Sqlite => {
+                let folder = tempfile::tempdir().unwrap();
+                let url = format!("sqlite:{}", folder.path().join("chat.db").display());
+                (SqliteStore::connect(&url).await.unwrap().storage(), Guard::Folder(folder))
+            }
+            Self::Maria => Self::on_server(MARIADB).await,
+            Self::MySql => Self::on_server(MYSQL).await,
+        }
+    }
+
+    async fn on_server(variable: &str) -> (Storage, Guard) {
+        let database = TemporaryDatabase::create(&std::env::var(variable).unwrap()).await.unwrap();
+        (database.store().await.unwrap().storage(), Guard::Database(database))
+    }
+}
+
+const MARIADB: &str = "CHATCORE_TEST_MARIADB";
+const MYSQL: &str = "CHATCORE_TEST_MYSQL";
+
+/// What lives as long as a store.
+#[expect(dead_code, reason = "it is only kept")]
+pub(crate) enum Guard {
+    Nothing,
+    Folder(tempfile::TempDir),
+    Database(TemporaryDatabase),
 }
 
 /// Makes one test a store of an `async fn(Store)`.
@@ -41,13 +90,33 @@ macro_rules! on_every_store {
             $(#[$attribute])*
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn memory() {
-                super::$name($crate::harness::Store::Memory).await;
+                if let Some(store) = $crate::harness::Store::Memory.there() {
+                    super::$name(store).await;
+                }
             }
 
             $(#[$attribute])*
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn sqlite() {
-                super::$name($crate::harness::Store::Sqlite).await;
+                if let Some(store) = $crate::harness::Store::Sqlite.there() {
+                    super::$name(store).await;
+                }
+            }
+
+            $(#[$attribute])*
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn mariadb() {
+                if let Some(store) = $crate::harness::Store::Maria.there() {
+                    super::$name(store).await;
+                }
+            }
+
+            $(#[$attribute])*
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn mysql() {
+                if let Some(store) = $crate::harness::Store::MySql.there() {
+                    super::$name(store).await;
+                }
             }
         }
     )*};
@@ -62,7 +131,7 @@ pub(crate) struct Server {
     http: Client<HttpConnector, Full<Bytes>>,
     stop: Option<oneshot::Sender<()>>,
     pub(crate) done: Option<tokio::task::JoinHandle<()>>,
-    _folder: Option<tempfile::TempDir>,
+    _guard: Guard,
     names: AtomicU32,
 }
 
@@ -92,14 +161,7 @@ impl Server {
     pub(crate) async fn with(store: Store, change: impl FnOnce(&mut Settings, &mut HttpSettings)) -> Self {
         let (mut core, mut http) = settings();
         change(&mut core, &mut http);
-        let (storage, folder) = match store {
-            Store::Memory => (Storage::single(Arc::new(MemoryStore::new())), None),
-            Store::Sqlite => {
-                let folder = tempfile::tempdir().unwrap();
-                let url = format!("sqlite:{}", folder.path().join("chat.db").display());
-                (SqliteStore::connect(&url).await.unwrap().storage(), Some(folder))
-            }
-        };
+        let (storage, guard) = store.open().await;
         let chat = Chat::builder(storage.clone(), core).start().unwrap();
         let api = Api::new(chat, http);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -119,7 +181,7 @@ impl Server {
             http: Client::builder(TokioExecutor::new()).build_http(),
             stop: Some(stop),
             done: Some(done),
-            _folder: folder,
+            _guard: guard,
             names: AtomicU32::new(0),
         }
     }

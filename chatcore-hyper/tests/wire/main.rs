@@ -2,6 +2,7 @@
 //!
 //! The client is not the server's own library: HTTP by hyper's client, WebSocket by `fastwebsockets`.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::print_stderr, reason = "a test that cannot run says so")]
 
 mod errors;
 mod harness;

@@ -15,10 +15,11 @@ const PATIENCE: i64 = 60;
 pub(super) async fn run(pool: &Pool<MySql>) -> Result<(), OpenError> {
     // The lock belongs to the connection, and is gone with it whatever happens.
     let mut connection = pool.acquire().await?.detach();
-    let locked: Option<i64> = sqlx::query_scalar("SELECT GET_LOCK(concat('chatcore.', left(sha2(database(), 256), 32)), ?)")
-        .bind(PATIENCE)
-        .fetch_one(&mut connection)
-        .await?;
+    let locked: Option<i64> =
+        sqlx::query_scalar("SELECT GET_LOCK(concat('chatcore.', left(sha2(database(), 256), 32)), ?)")
+            .bind(PATIENCE)
+            .fetch_one(&mut connection)
+            .await?;
     if locked != Some(1) {
         return Err(OpenError::Migrating);
     }
