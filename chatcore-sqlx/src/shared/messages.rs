@@ -8,6 +8,7 @@ use chatcore::model::{
     Body, ClientId, Draft, Emoji, LogPage, LogRange, Message, MessagePage, MessageRange, Reaction, Seq,
 };
 use chatcore::store::{AppendOutcome, Digest, Head, MessageStore, StoreResult};
+use sqlx::query_builder::Separated;
 use sqlx::{QueryBuilder, Transaction};
 use uuid::Uuid;
 
@@ -16,7 +17,7 @@ use super::append::append;
 use super::codec::{self, LogRow, count, message_kind, number, optional_seq, seq, seq_number, time};
 use super::dialect::{self, Db};
 use super::error::store_error;
-use super::sql::{LIST, push_ids, push_numbers, runs};
+use super::sql::{LIST, WIDE, push_ids, push_numbers, runs};
 
 /// room, seq, rev, sender, kind, body, client id, reply, creation, edit, deleted
 type MessageRow =
@@ -27,8 +28,28 @@ type ReactionRow = (Uuid, i64, String, i64, i64, i64);
 const MESSAGE: &str = "SELECT room_id, seq, rev, sender, kind, body, client_id, reply_to, created_at, edited_at, deleted FROM chat_messages WHERE ";
 const EVENT: &str = "SELECT seq, created_at, actor, dedup, kind, target, subject, detail, body FROM chat_log WHERE ";
 
+/// room, head, own last post, unread, and of the last post what `MessageRow` has after the room
+type DigestRow = (
+    Uuid,
+    i64,
+    Option<i64>,
+    i64,
+    Option<i64>,
+    Option<i64>,
+    Option<Uuid>,
+    Option<i64>,
+    Option<String>,
+    Option<String>,
+    Option<i64>,
+    Option<i64>,
+    Option<i64>,
+    Option<i64>,
+);
+
 /// Messages named one by one in a statement.
 const NAMED: usize = 32;
+/// Rooms whose digests one statement makes: more than any page holds.
+const DIGESTS: usize = 128;
 
 fn message(row: MessageRow) -> StoreResult<Message> {
     let (room, number, rev, sender, kind, body, client_id, reply_to, created_at, edited_at, deleted) = row;
@@ -177,7 +198,7 @@ impl MessageStore for Store {
         ids.sort_unstable();
         ids.dedup();
         let mut heads = Vec::with_capacity(ids.len());
-        for chunk in ids.chunks(LIST) {
+        for chunk in ids.chunks(WIDE) {
             let mut query =
                 QueryBuilder::<Db>::new("SELECT room_id, head, post_seq, post_at FROM chat_heads WHERE room_id IN ");
             push_ids(&mut query, chunk);
@@ -278,39 +299,33 @@ impl MessageStore for Store {
 
     async fn digests(&self, viewer: UserId, rooms: &[(RoomId, u64)], cap: u32) -> StoreResult<Vec<Digest>> {
         let mut tx = dialect::snapshot(&self.reader).await.map_err(store_error)?;
-        let markers: HashMap<Uuid, u64> = rooms.iter().map(|(room, marker)| (room.uuid(), *marker)).collect();
-        let mut ids: Vec<Uuid> = markers.keys().copied().collect();
-        ids.sort_unstable();
-        let mut digests: Vec<(Digest, Option<i64>)> = Vec::with_capacity(ids.len());
-        for chunk in ids.chunks(LIST) {
-            let mut query = QueryBuilder::<Db>::new(
-                "SELECT h.room_id, h.head, h.post_seq, \
-                 (SELECT m.seq FROM chat_messages m WHERE m.room_id = h.room_id AND m.sender = ",
-            );
-            query.push_bind(viewer.uuid());
-            query.push(" ORDER BY m.seq DESC LIMIT 1) FROM chat_heads h WHERE h.room_id IN ");
-            push_ids(&mut query, chunk);
-            let rows: Vec<(Uuid, i64, Option<i64>, Option<i64>)> =
-                query.build_query_as().fetch_all(&mut *tx).await.map_err(store_error)?;
-            for (room, head, post, own) in rows {
-                let marker = markers.get(&room).copied().unwrap_or(0);
-                let own = optional_seq(own)?.map_or(0, Seq::number);
-                let digest = Digest {
-                    room: RoomId::from_uuid(room),
-                    head: seq(head)?,
-                    last_message: None,
-                    read: marker.max(own),
-                    unread: 0,
-                };
-                digests.push((digest, post));
+        let mut digests: HashMap<RoomId, Digest> = HashMap::with_capacity(rooms.len());
+        for chunk in rooms.chunks(DIGESTS) {
+            let mut query = QueryBuilder::<Db>::new("");
+            let mut all = query.separated(" UNION ALL ");
+            // The last one again up to a power of two, so that there are few different texts.
+            let padding = chunk.len().next_power_of_two() - chunk.len();
+            for (room, marker) in chunk.iter().chain(chunk.iter().rev().take(1).cycle().take(padding)) {
+                push_digest(&mut all, viewer, *room, number(*marker), cap);
+            }
+            let rows: Vec<DigestRow> = query.build_query_as().fetch_all(&mut *tx).await.map_err(store_error)?;
+            let markers: HashMap<Uuid, u64> = chunk.iter().map(|(room, marker)| (room.uuid(), *marker)).collect();
+            for row in rows {
+                let digest = digest(row, &markers)?;
+                digests.insert(digest.room, digest);
             }
         }
-        count_unread(&mut tx, &mut digests, cap).await?;
-        let mut last = last_messages(&mut tx, viewer, &digests).await?;
-        Ok(digests
-            .into_iter()
-            .map(|(digest, _)| Digest { last_message: last.remove(&digest.room), ..digest })
-            .collect())
+        let mut digests: Vec<Digest> = digests.into_values().collect();
+        let (owners, mut last): (Vec<usize>, Vec<Message>) = digests
+            .iter()
+            .enumerate()
+            .filter_map(|(index, digest)| Some((index, digest.last_message.clone()?)))
+            .unzip();
+        add_reactions(&mut tx, viewer, &mut last).await?;
+        for (index, message) in owners.into_iter().zip(last) {
+            digests[index].last_message = Some(message);
+        }
+        Ok(digests)
     }
 
     async fn last_posts(&self, room: RoomId, users: &[UserId]) -> StoreResult<Vec<(UserId, Seq)>> {
@@ -337,55 +352,46 @@ impl MessageStore for Store {
     }
 }
 
-/// Counts what is unread, where there is anything after the marker.
-async fn count_unread(tx: &mut Tx, digests: &mut [(Digest, Option<i64>)], cap: u32) -> StoreResult<()> {
-    let behind: Vec<usize> = digests
-        .iter()
-        .enumerate()
-        .filter(|(_, (digest, post))| post.is_some_and(|post| post > number(digest.read)))
-        .map(|(index, _)| index)
-        .collect();
-    for run in runs(&behind, NAMED) {
-        let mut query = QueryBuilder::<Db>::new("");
-        let mut all = query.separated(" UNION ALL ");
-        for index in run {
-            let digest = &digests[*index].0;
-            all.push("SELECT CAST(").push_bind_unseparated(number(*index as u64));
-            all.push_unseparated(" AS SIGNED), count(*) FROM (SELECT 1 FROM chat_messages WHERE room_id = ");
-            all.push_bind_unseparated(digest.room.uuid()).push_unseparated(" AND countable = 1 AND seq > ");
-            all.push_bind_unseparated(number(digest.read)).push_unseparated(" LIMIT ");
-            all.push_bind_unseparated(i64::from(cap)).push_unseparated(") AS unread");
-        }
-        let rows: Vec<(i64, i64)> = query.build_query_as().fetch_all(&mut **tx).await.map_err(store_error)?;
-        for (index, unread) in rows {
-            let index = usize::try_from(index).map_err(|_| codec::corrupt())?;
-            if let Some((digest, _)) = digests.get_mut(index) {
-                digest.unread = count(unread)?;
-            }
-        }
-    }
-    Ok(())
+/// What one room shows: where its log ends, its last post, the viewer's own last post, and how many after that and the marker are unread.
+/// Each is a seek or a bounded walk of an index, whatever the length of the log.
+fn push_digest(all: &mut Separated<'_, Db, &str>, viewer: UserId, room: RoomId, marker: i64, cap: u32) {
+    const OWN: &str = "(SELECT o.seq FROM chat_messages o WHERE o.room_id = ";
+    let (viewer, room) = (viewer.uuid(), room.uuid());
+    let own = |all: &mut Separated<'_, Db, &str>| {
+        all.push_unseparated(OWN).push_bind_unseparated(room);
+        all.push_unseparated(" AND o.sender = ").push_bind_unseparated(viewer);
+        all.push_unseparated(" ORDER BY o.seq DESC LIMIT 1)");
+    };
+    all.push("SELECT h.room_id, h.head, ");
+    own(all);
+    all.push_unseparated(", (SELECT count(*) FROM (SELECT 1 FROM chat_messages c WHERE c.room_id = ");
+    all.push_bind_unseparated(room).push_unseparated(" AND c.countable = 1 AND c.seq > ").push_bind_unseparated(marker);
+    all.push_unseparated(" AND c.seq > coalesce(");
+    own(all);
+    all.push_unseparated(", 0) LIMIT ").push_bind_unseparated(i64::from(cap));
+    all.push_unseparated(
+        ") AS unread), m.seq, m.rev, m.sender, m.kind, m.body, m.client_id, m.reply_to, m.created_at, m.edited_at, m.deleted \
+         FROM chat_heads h LEFT JOIN chat_messages m ON m.room_id = h.room_id AND m.seq = h.post_seq WHERE h.room_id = ",
+    );
+    all.push_bind_unseparated(room);
 }
 
-async fn last_messages(
-    tx: &mut Tx,
-    viewer: UserId,
-    digests: &[(Digest, Option<i64>)],
-) -> StoreResult<HashMap<RoomId, Message>> {
-    let named: Vec<(RoomId, i64)> = digests.iter().filter_map(|(digest, post)| Some((digest.room, (*post)?))).collect();
-    let mut messages = Vec::with_capacity(named.len());
-    for run in runs(&named, NAMED) {
-        let mut query = QueryBuilder::<Db>::new(MESSAGE);
-        let mut any = query.separated(" OR ");
-        for (room, post) in run {
-            any.push("(room_id = ").push_bind_unseparated(room.uuid());
-            any.push_unseparated(" AND seq = ").push_bind_unseparated(*post).push_unseparated(")");
+fn digest(row: DigestRow, markers: &HashMap<Uuid, u64>) -> StoreResult<Digest> {
+    let (room, head, own, unread, number, rev, sender, kind, body, client_id, reply_to, created_at, edited_at, deleted) =
+        row;
+    let last_message = match (number, rev, kind, created_at, deleted) {
+        (None, ..) => None,
+        (Some(number), Some(rev), Some(kind), Some(created_at), Some(deleted)) => {
+            Some(message((room, number, rev, sender, kind, body, client_id, reply_to, created_at, edited_at, deleted))?)
         }
-        let rows: Vec<MessageRow> = query.build_query_as().fetch_all(&mut **tx).await.map_err(store_error)?;
-        for row in rows {
-            messages.push(message(row)?);
-        }
-    }
-    add_reactions(tx, viewer, &mut messages).await?;
-    Ok(messages.into_iter().map(|message| (message.room, message)).collect())
+        _ => return Err(codec::corrupt()),
+    };
+    let marker = markers.get(&room).copied().unwrap_or(0);
+    Ok(Digest {
+        room: RoomId::from_uuid(room),
+        head: seq(head)?,
+        last_message,
+        read: marker.max(optional_seq(own)?.map_or(0, Seq::number)),
+        unread: count(unread)?,
+    })
 }

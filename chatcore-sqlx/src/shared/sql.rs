@@ -8,6 +8,9 @@ use super::dialect::Db;
 /// Values in one list at most.
 pub(super) const LIST: usize = 256;
 
+/// Ids in one list at most, where one statement is to be enough for all rooms of a user.
+pub(super) const WIDE: usize = 4096;
+
 /// Cuts a list into runs of a power of two, the largest first, each at most `max`.
 pub(super) fn runs<T>(mut list: &[T], max: usize) -> impl Iterator<Item = &[T]> {
     std::iter::from_fn(move || {

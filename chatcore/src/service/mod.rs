@@ -107,6 +107,7 @@ impl Builder {
     /// `Internal` when the settings of password hashing are out of Argon2's range.
     pub fn start(self) -> Result<Chat> {
         let Self { storage, settings, clock, ids } = self;
+        let storage = storage.within(settings.store_deadline);
         let hub = Hub::new(settings.hub.clone(), storage.messages.clone());
         let caches = Arc::new(Caches::new(settings.trust));
         let options = Options {

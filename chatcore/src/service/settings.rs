@@ -82,6 +82,8 @@ pub struct Settings {
     pub logins_per_address: Option<RateLimit>,
     /// Registrations from one address. Default: 20 an hour.
     pub registrations_per_address: Option<RateLimit>,
+    /// How long a store may take to answer a call; what takes longer is unavailable. Default: 10 s.
+    pub store_deadline: Duration,
     /// How long a session, a membership or a block is trusted without asking the store. Default: 5 s.
     pub trust: Duration,
     /// How often what connected users rely on is compared with the store. Default: 2 s; must be below `trust`.
@@ -120,6 +122,7 @@ impl Settings {
             logins_per_account: Some(RateLimit::new(10, minute)),
             logins_per_address: Some(RateLimit::new(60, minute)),
             registrations_per_address: Some(RateLimit::new(20, 60 * minute)),
+            store_deadline: Duration::from_secs(10),
             trust: Duration::from_secs(5),
             reconcile_every: Duration::from_secs(2),
             sweep_every: Duration::from_secs(30),

@@ -19,6 +19,7 @@
 //!
 //! [`crate::testing`] turns these sentences, and those of the traits, into a suite that any store can run.
 
+mod deadline;
 mod error;
 mod friendship;
 mod message;
@@ -27,7 +28,9 @@ mod session;
 mod user;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use deadline::Within;
 pub use error::{StoreError, StoreErrorKind, StoreResult};
 pub use friendship::{Answered, Blocked, Ended, FriendshipList, FriendshipStore, NewRequest, Requested};
 pub use message::{AppendOutcome, Digest, Head, MessageStore, Rejection};
@@ -62,6 +65,18 @@ impl Storage {
             friendships: store.clone(),
             rooms: store.clone(),
             messages: store,
+        }
+    }
+
+    /// The same stores, each call of which fails as unavailable where it has not been answered within `deadline`.
+    #[must_use]
+    pub fn within(self, deadline: Duration) -> Self {
+        Self {
+            users: Arc::new(Within { store: self.users, deadline }),
+            sessions: Arc::new(Within { store: self.sessions, deadline }),
+            friendships: Arc::new(Within { store: self.friendships, deadline }),
+            rooms: Arc::new(Within { store: self.rooms, deadline }),
+            messages: Arc::new(Within { store: self.messages, deadline }),
         }
     }
 
