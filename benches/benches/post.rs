@@ -1,4 +1,4 @@
-//! One sender's post, from the call or the frame to the acknowledgement, over SQLite with `synchronous=FULL`; and many senders.
+//! One sender's post, from the call or the frame to the acknowledgement, over SQLite with `synchronous=FULL`.
 //! The floor is a transaction that inserts one bare row of the same size with the same durability, through the same driver.
 //!
 //! `cargo bench -p chatcore-benches --bench post`
@@ -19,7 +19,6 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 const ROUNDS: usize = 300;
-const SENDERS: usize = 256;
 const BODY: &str = "a message of a usual length, as people write them to one another";
 
 fn main() {
@@ -124,38 +123,6 @@ async fn run() {
     println!("post: bare insert transaction {floor:?}");
     println!("post: one sender, call to acknowledgement {calls:?}: {:.2} times the bare insert", ratio(calls));
     println!("post: one sender, frame to ack over a socket {frames:?}: {:.2} times the bare insert", ratio(frames));
-
-    many_senders(&chat, &ada, room, &bare).await;
     let _ = stop.send(());
     server.await.unwrap().unwrap();
-}
-
-/// 256 senders at once, beside bare multi-row inserts of as many rows a transaction.
-async fn many_senders(chat: &Chat, ada: &Principal, room: chatcore::id::RoomId, bare: &SqlitePool) {
-    const BATCHES: i64 = 20;
-    let (mut bare_rows, mut posted) = (Vec::new(), Vec::new());
-    for run in 0..5 {
-        let begun = Instant::now();
-        for batch in 0..BATCHES {
-            let first = 1_000_000 + (run * BATCHES + batch) * 256;
-            insert_bare(bare, first, 256).await;
-        }
-        bare_rows.push(BATCHES as f64 * 256.0 / begun.elapsed().as_secs_f64());
-        let begun = Instant::now();
-        let senders = (0..SENDERS).map(|_| {
-            let (chat, ada) = (chat.clone(), *ada);
-            tokio::spawn(async move {
-                for _ in 0..BATCHES {
-                    chat.post(&ada, room, PostInput { body: BODY, client_id: None, reply_to: None }).await.unwrap();
-                }
-            })
-        });
-        futures::future::join_all(senders).await;
-        posted.push(BATCHES as f64 * SENDERS as f64 / begun.elapsed().as_secs_f64());
-    }
-    bare_rows.sort_unstable_by(f64::total_cmp);
-    posted.sort_unstable_by(f64::total_cmp);
-    let (bare_rows, posted) = (bare_rows[2], posted[2]);
-    println!("post: bare multi-row inserts of 256 rows {bare_rows:.0} rows/s");
-    println!("post: {SENDERS} senders in one room {posted:.0} posts/s: {:.2} of the bare inserts", posted / bare_rows);
 }
