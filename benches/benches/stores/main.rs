@@ -24,8 +24,10 @@ fn main() {
 }
 
 async fn run() {
+    // Those that are asked for, or all.
+    let asked: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     for name in ["sqlite", "mariadb", "mysql", "mongodb"] {
-        if std::env::args().skip(1).any(|asked| !asked.starts_with('-') && asked != name) {
+        if !asked.is_empty() && !asked.iter().any(|asked| asked == name) {
             continue;
         }
         let Some((storage, floor, guard)) = floor::open(name).await else {

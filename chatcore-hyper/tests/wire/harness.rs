@@ -55,11 +55,11 @@ impl Store {
     /// An empty store, and what has to live as long.
     async fn open(self) -> (Storage, Guard) {
         match self {
-            Self::Memory => (Storage::single(Arc::new(MemoryStore::new())), Guard::Nothing),
+            Self::Memory => (Storage::single(Arc::new(MemoryStore::new())), Box::new(())),
             Self::Sqlite => {
                 let folder = tempfile::tempdir().unwrap();
                 let url = format!("sqlite:{}", folder.path().join("chat.db").display());
-                (SqliteStore::connect(&url).await.unwrap().storage(), Guard::Folder(folder))
+                (SqliteStore::connect(&url).await.unwrap().storage(), Box::new(folder))
             }
             Self::Maria => Self::on_server(MARIADB).await,
             Self::MySql => Self::on_server(MYSQL).await,
@@ -68,7 +68,7 @@ impl Store {
 
     async fn on_server(variable: &str) -> (Storage, Guard) {
         let database = TemporaryDatabase::create(&std::env::var(variable).unwrap()).await.unwrap();
-        (database.store().await.unwrap().storage(), Guard::Database(database))
+        (database.store().await.unwrap().storage(), Box::new(database))
     }
 }
 
@@ -76,12 +76,7 @@ const MARIADB: &str = "CHATCORE_TEST_MARIADB";
 const MYSQL: &str = "CHATCORE_TEST_MYSQL";
 
 /// What lives as long as a store.
-#[expect(dead_code, reason = "it is only kept")]
-pub(crate) enum Guard {
-    Nothing,
-    Folder(tempfile::TempDir),
-    Database(TemporaryDatabase),
-}
+pub(crate) type Guard = Box<dyn std::any::Any + Send + Sync>;
 
 /// Makes one test a store of an `async fn(Store)`.
 macro_rules! on_every_store {

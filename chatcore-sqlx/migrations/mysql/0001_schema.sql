@@ -85,7 +85,7 @@ CREATE TABLE IF NOT EXISTS chat_intents (
     room_id    BINARY(16) NOT NULL,
     actor      BINARY(16),
     created_at BIGINT NOT NULL,
-    kind       TINYINT NOT NULL,   -- as in chat_log
+    kind       TINYINT NOT NULL,   -- as in chat_events
     subject    BINARY(16),
     detail     TINYINT,
     body       TEXT,
@@ -94,27 +94,54 @@ CREATE TABLE IF NOT EXISTS chat_intents (
     KEY chat_intents_by_age (created_at, room_id)
 ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = {collation};
 
+-- Where each log ends. Whoever appends to a log locks its row.
 CREATE TABLE IF NOT EXISTS chat_heads (
-    room_id BINARY(16) NOT NULL PRIMARY KEY,
-    head    BIGINT NOT NULL,
+    room_id  BINARY(16) NOT NULL PRIMARY KEY,
+    head     BIGINT NOT NULL,
     post_seq BIGINT,
     post_at  BIGINT
 ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = {collation};
 
-CREATE TABLE IF NOT EXISTS chat_log (
+-- What makes an append repeatable: every event has a key.
+CREATE TABLE IF NOT EXISTS chat_keys (
+    room_id BINARY(16) NOT NULL,
+    owner   BINARY(16) NOT NULL,    -- the actor, or 16 zero bytes for the host
+    dedup   VARCHAR(80) NOT NULL,
+    seq     BIGINT NOT NULL,
+    PRIMARY KEY (room_id, owner, dedup)
+) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = {collation};
+
+-- A log is the messages and the events of a room by their numbers. A message is the event that posted it and its present state in one row.
+CREATE TABLE IF NOT EXISTS chat_messages (
+    room_id    BINARY(16) NOT NULL,
+    seq        BIGINT NOT NULL,
+    rev        BIGINT NOT NULL,
+    sender     BINARY(16),
+    kind       TINYINT NOT NULL,    -- 0 text, 1 system
+    body       TEXT,                -- as it is now
+    first_body TEXT,                -- as it was posted, once it has been edited
+    client_id  VARCHAR(64),
+    reply_to   BIGINT,
+    created_at BIGINT NOT NULL,
+    edited_at  BIGINT,
+    deleted    TINYINT NOT NULL,
+    countable  TINYINT NOT NULL,    -- may be unread: text, and not deleted
+    PRIMARY KEY (room_id, seq),
+    KEY chat_messages_countable (countable, room_id, seq) -- not the room first, or it is taken for the order of a log
+) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = {collation};
+
+-- Every event but the posts.
+CREATE TABLE IF NOT EXISTS chat_events (
     room_id    BINARY(16) NOT NULL,
     seq        BIGINT NOT NULL,
     created_at BIGINT NOT NULL,
     actor      BINARY(16),
-    owner      BINARY(16) NOT NULL,      -- the actor, or 16 zero bytes for the host: a unique key knows no NULL
-    dedup      VARCHAR(80) NOT NULL,
-    kind       TINYINT NOT NULL,   -- 1 posted, 2 edited, 3 deleted, 4 reaction added, 5 removed, 6 joined, 7 left, 8 role, 9 renamed
-    target     BIGINT,            -- the message; of a post: what it replies to
-    subject    BINARY(16),               -- the member
-    detail     TINYINT,           -- role, reason, type of message
-    body       TEXT,               -- body, emoji, name
-    PRIMARY KEY (room_id, seq),
-    UNIQUE (room_id, owner, dedup)
+    kind       TINYINT NOT NULL,    -- 2 edited, 3 deleted, 4 reaction added, 5 removed, 6 joined, 7 left, 8 role, 9 renamed
+    target     BIGINT,              -- the message
+    subject    BINARY(16),          -- the member
+    detail     TINYINT,             -- role, reason
+    body       TEXT,                -- body, emoji, name
+    PRIMARY KEY (room_id, seq)
 ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = {collation};
 
 -- Which events edited a message: a deletion takes the bodies out of them.
@@ -125,22 +152,12 @@ CREATE TABLE IF NOT EXISTS chat_edits (
     PRIMARY KEY (room_id, target, seq)
 ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = {collation};
 
-CREATE TABLE IF NOT EXISTS chat_messages (
-    room_id    BINARY(16) NOT NULL,
-    seq        BIGINT NOT NULL,
-    rev        BIGINT NOT NULL,
-    sender     BINARY(16),
-    kind       TINYINT NOT NULL,   -- 0 text, 1 system
-    body       TEXT,
-    client_id  VARCHAR(64),
-    reply_to   BIGINT,
-    created_at BIGINT NOT NULL,
-    edited_at  BIGINT,
-    deleted    TINYINT NOT NULL,
-    countable  TINYINT NOT NULL,   -- may be unread: text, and not deleted
-    PRIMARY KEY (room_id, seq),
-    KEY chat_messages_countable (room_id, countable, seq),
-    KEY chat_messages_by_sender (room_id, sender, seq)
+-- Each sender's last message, which counts as read by its sender.
+CREATE TABLE IF NOT EXISTS chat_last_posts (
+    room_id BINARY(16) NOT NULL,
+    user_id BINARY(16) NOT NULL,
+    seq     BIGINT NOT NULL,
+    PRIMARY KEY (room_id, user_id)
 ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = {collation};
 
 CREATE TABLE IF NOT EXISTS chat_reactions (

@@ -83,7 +83,7 @@ CREATE TABLE chat_intents (
     room_id    BLOB NOT NULL REFERENCES chat_rooms (id) ON DELETE CASCADE,
     actor      BLOB,
     created_at INTEGER NOT NULL,
-    kind       INTEGER NOT NULL,   -- as in chat_log
+    kind       INTEGER NOT NULL,   -- as in chat_events
     subject    BLOB,
     detail     INTEGER,
     body       TEXT
@@ -91,27 +91,54 @@ CREATE TABLE chat_intents (
 CREATE INDEX chat_intents_by_room ON chat_intents (room_id, ordinal);
 CREATE INDEX chat_intents_by_age ON chat_intents (created_at, room_id);
 
+-- Where each log ends. Whoever appends to a log locks its row.
 CREATE TABLE chat_heads (
-    room_id BLOB NOT NULL PRIMARY KEY,
-    head    INTEGER NOT NULL,
+    room_id  BLOB NOT NULL PRIMARY KEY,
+    head     INTEGER NOT NULL,
     post_seq INTEGER,
     post_at  INTEGER
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE chat_log (
+-- What makes an append repeatable: every event has a key.
+CREATE TABLE chat_keys (
+    room_id BLOB NOT NULL,
+    owner   BLOB NOT NULL,          -- the actor, or 16 zero bytes for the host
+    dedup   TEXT NOT NULL,
+    seq     INTEGER NOT NULL,
+    PRIMARY KEY (room_id, owner, dedup)
+) STRICT, WITHOUT ROWID;
+
+-- A log is the messages and the events of a room by their numbers. A message is the event that posted it and its present state in one row.
+CREATE TABLE chat_messages (
+    room_id    BLOB NOT NULL,
+    seq        INTEGER NOT NULL,
+    rev        INTEGER NOT NULL,
+    sender     BLOB,
+    kind       INTEGER NOT NULL,    -- 0 text, 1 system
+    body       TEXT,                -- as it is now
+    first_body TEXT,                -- as it was posted, once it has been edited
+    client_id  TEXT,
+    reply_to   INTEGER,
+    created_at INTEGER NOT NULL,
+    edited_at  INTEGER,
+    deleted    INTEGER NOT NULL,
+    countable  INTEGER NOT NULL,    -- may be unread: text, and not deleted
+    PRIMARY KEY (room_id, seq)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX chat_messages_countable ON chat_messages (room_id, countable, seq);
+
+-- Every event but the posts.
+CREATE TABLE chat_events (
     room_id    BLOB NOT NULL,
     seq        INTEGER NOT NULL,
     created_at INTEGER NOT NULL,
     actor      BLOB,
-    owner      BLOB NOT NULL,      -- the actor, or 16 zero bytes for the host: a unique key knows no NULL
-    dedup      TEXT NOT NULL,
-    kind       INTEGER NOT NULL,   -- 1 posted, 2 edited, 3 deleted, 4 reaction added, 5 removed, 6 joined, 7 left, 8 role, 9 renamed
-    target     INTEGER,            -- the message; of a post: what it replies to
-    subject    BLOB,               -- the member
-    detail     INTEGER,            -- role, reason, type of message
-    body       TEXT,               -- body, emoji, name
-    PRIMARY KEY (room_id, seq),
-    UNIQUE (room_id, owner, dedup)
+    kind       INTEGER NOT NULL,    -- 2 edited, 3 deleted, 4 reaction added, 5 removed, 6 joined, 7 left, 8 role, 9 renamed
+    target     INTEGER,             -- the message
+    subject    BLOB,                -- the member
+    detail     INTEGER,             -- role, reason
+    body       TEXT,                -- body, emoji, name
+    PRIMARY KEY (room_id, seq)
 ) STRICT, WITHOUT ROWID;
 
 -- Which events edited a message: a deletion takes the bodies out of them.
@@ -122,23 +149,13 @@ CREATE TABLE chat_edits (
     PRIMARY KEY (room_id, target, seq)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE chat_messages (
-    room_id    BLOB NOT NULL,
-    seq        INTEGER NOT NULL,
-    rev        INTEGER NOT NULL,
-    sender     BLOB,
-    kind       INTEGER NOT NULL,   -- 0 text, 1 system
-    body       TEXT,
-    client_id  TEXT,
-    reply_to   INTEGER,
-    created_at INTEGER NOT NULL,
-    edited_at  INTEGER,
-    deleted    INTEGER NOT NULL,
-    countable  INTEGER NOT NULL,   -- may be unread: text, and not deleted
-    PRIMARY KEY (room_id, seq)
+-- Each sender's last message, which counts as read by its sender.
+CREATE TABLE chat_last_posts (
+    room_id BLOB NOT NULL,
+    user_id BLOB NOT NULL,
+    seq     INTEGER NOT NULL,
+    PRIMARY KEY (room_id, user_id)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX chat_messages_countable ON chat_messages (room_id, countable, seq);
-CREATE INDEX chat_messages_by_sender ON chat_messages (room_id, sender, seq);
 
 CREATE TABLE chat_reactions (
     room_id BLOB NOT NULL,

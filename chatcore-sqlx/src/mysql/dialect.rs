@@ -1,5 +1,7 @@
 //! What of the shared statements is MySQL's and MariaDB's own.
 
+use std::collections::HashSet;
+
 use chatcore::model::Draft;
 use futures::TryStreamExt as _;
 use sqlx::error::DatabaseError;
@@ -7,8 +9,8 @@ use sqlx::mysql::{MySqlConnection, MySqlDatabaseError, MySqlRow};
 use sqlx::{AssertSqlSafe, Either, Pool, Row as _, Transaction};
 use uuid::Uuid;
 
-use super::append::{Stored, owner};
-use super::literal::{push_id, push_list, push_number, push_value};
+use super::append::{Lookup, Stored, owner};
+use super::literal::{push_id, push_list, push_value};
 use super::script::{HeadRow, Value};
 
 /// The database that the shared modules are compiled for.
@@ -124,30 +126,56 @@ impl Script {
         }
     }
 
+    /// Inserts rows, or updates what is there: `set` says how, from the columns of `new`. Neither server's short form is one that the other
+    /// has and does not deprecate; this is what they share.
+    fn upsert<const N: usize>(&mut self, table: &str, columns: [&str; N], rows: &[[Value<'_>; N]], set: &str) {
+        for run in rows.chunks(ROWS) {
+            let sql = self.statement();
+            sql.push_str("INSERT INTO ");
+            sql.push_str(table);
+            sql.push('(');
+            sql.push_str(&columns.join(","));
+            sql.push_str(")SELECT * FROM(");
+            for (index, row) in run.iter().enumerate() {
+                if index > 0 {
+                    sql.push_str(" UNION ALL SELECT ");
+                    push_list(sql, *row, push_value);
+                } else {
+                    sql.push_str("SELECT ");
+                    push_list(sql, row.iter().zip(columns), |sql, (value, column)| {
+                        push_value(sql, *value);
+                        sql.push_str(" AS ");
+                        sql.push_str(column);
+                    });
+                }
+            }
+            sql.push_str(")AS new ON DUPLICATE KEY UPDATE ");
+            sql.push_str(set);
+        }
+    }
+
     /// Moves heads.
     pub(super) fn heads(&mut self, heads: &[HeadRow]) {
+        let row = |head: &HeadRow| -> [Value<'static>; 4] {
+            let (seq, at) = head.post.unzip();
+            [head.room.into(), head.head.into(), seq.into(), at.into()]
+        };
         let (new, there): (Vec<&HeadRow>, Vec<&HeadRow>) = heads.iter().partition(|head| head.new);
-        let rows: Vec<[Value<'_>; 4]> = new
-            .iter()
-            .map(|head| {
-                let (seq, at) = head.post.unzip();
-                [head.room.into(), head.head.into(), seq.into(), at.into()]
-            })
-            .collect();
-        self.insert("chat_heads (room_id, head, post_seq, post_at)", &rows);
-        for head in there {
-            let sql = self.statement();
-            sql.push_str("UPDATE chat_heads SET head=");
-            push_number(sql, head.head);
-            if let Some((seq, at)) = head.post {
-                sql.push_str(",post_seq=");
-                push_number(sql, seq);
-                sql.push_str(",post_at=");
-                push_number(sql, at);
-            }
-            sql.push_str(" WHERE room_id=");
-            push_id(sql, head.room);
-        }
+        // What was not there must still not be: not an update.
+        let new: Vec<_> = new.into_iter().map(row).collect();
+        self.insert("chat_heads (room_id, head, post_seq, post_at)", &new);
+        let there: Vec<_> = there.into_iter().map(row).collect();
+        self.upsert(
+            "chat_heads",
+            ["room_id", "head", "post_seq", "post_at"],
+            &there,
+            "head=new.head,post_seq=coalesce(new.post_seq,chat_heads.post_seq),post_at=coalesce(new.post_at,chat_heads.post_at)",
+        );
+    }
+
+    /// Moves the last posts of senders: room, user, number.
+    pub(super) fn last_posts(&mut self, rows: &[[Value<'_>; 3]]) {
+        self.upsert("chat_last_posts", ["room_id", "user_id", "seq"], rows, "seq=new.seq");
     }
 
     /// Runs the statements.
@@ -168,32 +196,37 @@ impl Script {
     }
 }
 
-/// Begins the transaction of an append, and reads what the logs say of these drafts.
+/// Begins the transaction of an append, and reads where the logs end and which of the keys that are looked up they hold.
 ///
 /// The heads are locked first; what the log holds is read after that, so nothing can come between. Of several rooms only those that are free
 /// are locked, and the others left alone.
-pub(super) async fn begin_and_read(connection: &mut MySqlConnection, drafts: &[Draft]) -> sqlx::Result<Stored> {
+pub(super) async fn begin_and_read(
+    connection: &mut MySqlConnection,
+    drafts: &[Draft],
+    lookup: Lookup,
+) -> sqlx::Result<Stored> {
     let mut rooms: Vec<Uuid> = drafts.iter().map(|draft| draft.room.uuid()).collect();
     rooms.sort_unstable();
     rooms.dedup();
-    let several = rooms.len() > 1;
     let mut sql = String::from("START TRANSACTION;");
-    let heads = |sql: &mut String, locked: bool| {
-        sql.push_str("SELECT room_id,NULL,NULL,");
-        sql.push_str(if locked { "head,1" } else { "head,0" });
-        sql.push_str(" FROM chat_heads WHERE room_id IN (");
+    let heads = |sql: &mut String, locked: &str| {
+        sql.push_str("SELECT room_id,NULL,NULL,head,");
+        sql.push_str(locked);
+        sql.push_str(" FROM chat_heads WHERE room_id IN(");
         push_list(sql, rooms.iter().copied(), push_id);
         sql.push(')');
     };
-    heads(&mut sql, true);
+    heads(&mut sql, "1");
     sql.push_str(FOR_UPDATE);
-    if several {
+    if rooms.len() > 1 {
         sql.push_str(" SKIP LOCKED;");
-        heads(&mut sql, false);
+        heads(&mut sql, "0");
     }
-    sql.push_str(";SELECT room_id,owner,dedup,seq,0 FROM chat_log WHERE ");
-    for (index, draft) in drafts.iter().enumerate() {
-        sql.push_str(if index > 0 { " OR (room_id=" } else { "(room_id=" });
+    let mut first = true;
+    for draft in drafts.iter().filter(|draft| lookup.wants(draft)) {
+        let key = if first { ";SELECT room_id,owner,dedup,seq,0 FROM chat_keys WHERE(room_id=" } else { "OR(room_id=" };
+        first = false;
+        sql.push_str(key);
         push_id(&mut sql, draft.room.uuid());
         sql.push_str(" AND owner=");
         push_id(&mut sql, owner(draft));
@@ -213,7 +246,8 @@ pub(super) async fn begin_and_read(connection: &mut MySqlConnection, drafts: &[D
             None => there.push(room),
         }
     }
-    stored.contended = there.into_iter().filter(|room| !stored.heads.iter().any(|(head, _)| head == room)).collect();
+    let locked: HashSet<Uuid> = stored.heads.iter().map(|(room, _)| *room).collect();
+    stored.contended = there.into_iter().filter(|room| !locked.contains(room)).collect();
     Ok(stored)
 }
 

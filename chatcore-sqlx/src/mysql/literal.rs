@@ -23,15 +23,10 @@ pub(super) fn push_id(sql: &mut String, id: Uuid) {
     push_hex(sql, id.as_bytes());
 }
 
-pub(super) fn push_number(sql: &mut String, number: i64) {
-    // i64::MIN has no literal of its own in some versions; nothing here is that small.
-    sql.push_str(&number.to_string());
-}
-
 pub(super) fn push_value(sql: &mut String, value: Value<'_>) {
     match value {
         Value::Null => sql.push_str("NULL"),
-        Value::Int(number) => push_number(sql, number),
+        Value::Int(number) => sql.push_str(&number.to_string()),
         Value::Id(id) => push_id(sql, id),
         Value::Text(text) => {
             // Without this it would be a string of bytes.

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chatcore::store::Storage;
+use log::LevelFilter;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 use sqlx::pool::PoolOptions;
-use sqlx::{AssertSqlSafe, Executor as _, MySql, Pool};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, MySql, Pool};
 
 use super::migrate;
 use crate::OpenError;
@@ -50,6 +51,8 @@ impl MySqlOptions {
     /// From the driver's own options, which must name a database.
     pub fn new(connect: MySqlConnectOptions) -> Self {
         // Nothing here depends on a time zone; times are numbers.
+        // Statements of an append hold what people write, so they are no matter for a log.
+        let connect = connect.log_statements(LevelFilter::Trace).log_slow_statements(LevelFilter::Off, Duration::MAX);
         let connect = connect.charset("utf8mb4").pipes_as_concat(false).no_engine_substitution(true);
         Self {
             connect: connect.statement_cache_capacity(256),
@@ -114,12 +117,21 @@ impl MySqlOptions {
             .acquire_timeout(self.acquire_timeout)
             .idle_timeout(self.idle_timeout)
             .max_lifetime(self.max_lifetime)
+            // A question and an answer before every step would cost more than some steps. What was in use a moment ago most likely still
+            // works, and where it does not, a write is made again and a read answered as unavailable.
+            .test_before_acquire(false)
+            .before_acquire(|connection: &mut MySqlConnection, meta| {
+                Box::pin(async move { Ok(meta.idle_for < FRESH || connection.ping().await.is_ok()) })
+            })
             .after_connect(move |connection: &mut MySqlConnection, _| {
                 let session = session.clone();
                 Box::pin(async move { connection.execute(AssertSqlSafe(session)).await.map(drop) })
             })
     }
 }
+
+/// A connection that was in use so lately is not asked whether it still works.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// What may follow the `?` of a URL.
 const SETTINGS: &[&str] = &[

@@ -1,8 +1,11 @@
-//! Appending to logs: one transaction a batch, one statement for a run of posts.
+//! Appending to logs: one transaction a batch, one statement a table.
+//!
+//! That a key is new is found by the unique key that it is written under. Looking it up first would cost as much as writing it, and nearly
+//! all are new; so only what may end without being written is looked up, and everything once that has failed.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use chatcore::id::RoomId;
+use chatcore::id::{RoomId, UserId};
 use chatcore::model::{Draft, EventKind, MessageKind, Posted, Seq};
 use chatcore::store::{AppendOutcome, Rejection, StoreError, StoreResult};
 use sqlx::QueryBuilder;
@@ -11,7 +14,7 @@ use uuid::Uuid;
 use super::codec::{self, Flat, flatten, message_kind_code, number, seq, seq_number};
 use super::dialect::{Db, Script};
 use super::error::store_error;
-use super::retry::retry;
+use super::retry::{lost_race, retry};
 use super::script::{HeadRow, Value};
 use super::sql::{LIST, push_numbers};
 use super::transaction::{AppendTx, begin_append};
@@ -54,8 +57,8 @@ struct Batch<'a> {
     contended: HashSet<RoomId>,
     /// Events that are decided and not written yet.
     log: Vec<LogRow<'a>>,
-    /// Which of them are new messages.
-    posts: Vec<usize>,
+    /// Each sender's last message of the batch.
+    last_posts: BTreeMap<(RoomId, UserId), Seq>,
 }
 
 /// Appends drafts; see [`chatcore::store::MessageStore::append`].
@@ -67,12 +70,46 @@ pub(super) async fn append(
     if drafts.is_empty() {
         return Ok(Vec::new());
     }
-    // Made again after a lost race: what is in the log by then is found by its key.
-    retry(|| try_append(pool, drafts, max_reactions)).await
+    match try_append(pool, drafts, max_reactions, Lookup::Unwritten).await {
+        Err(error) if lost_race(&error) => {}
+        done => return done,
+    }
+    retry(|| try_append(pool, drafts, max_reactions, Lookup::All)).await
 }
 
-async fn try_append(pool: &sqlx::Pool<Db>, drafts: &[Draft], max_reactions: u32) -> StoreResult<Vec<AppendOutcome>> {
-    let (tx, stored) = begin_append(pool, drafts).await.map_err(store_error)?;
+/// Which keys are looked up before anything is decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lookup {
+    /// Those of drafts that may end without being written.
+    Unwritten,
+    All,
+}
+
+impl Lookup {
+    pub(super) fn wants(self, draft: &Draft) -> bool {
+        self == Self::All || target(&draft.kind).is_some()
+    }
+}
+
+/// The message that an event is about, if it is.
+fn target(kind: &EventKind) -> Option<Seq> {
+    match kind {
+        EventKind::Posted(Posted { reply_to, .. }) => *reply_to,
+        EventKind::Edited { target, .. }
+        | EventKind::Deleted { target }
+        | EventKind::ReactionAdded { target, .. }
+        | EventKind::ReactionRemoved { target, .. } => Some(*target),
+        _ => None,
+    }
+}
+
+async fn try_append(
+    pool: &sqlx::Pool<Db>,
+    drafts: &[Draft],
+    max_reactions: u32,
+    lookup: Lookup,
+) -> StoreResult<Vec<AppendOutcome>> {
+    let (tx, stored) = begin_append(pool, drafts, lookup).await.map_err(store_error)?;
     let mut batch = Batch {
         tx,
         max_reactions,
@@ -80,12 +117,14 @@ async fn try_append(pool: &sqlx::Pool<Db>, drafts: &[Draft], max_reactions: u32)
         known: HashMap::new(),
         contended: stored.contended.iter().copied().map(RoomId::from_uuid).collect(),
         log: Vec::new(),
-        posts: Vec::new(),
+        last_posts: BTreeMap::new(),
     };
-    // Wherever this ends early, dropping the transaction rolls it back.
-    let (outcomes, rest) = batch.decide(drafts, stored).await?;
-    batch.tx.commit(rest).await.map_err(store_error)?;
-    Ok(outcomes)
+    let done = batch.write(drafts, stored).await;
+    if done.is_err() {
+        // Awaited, so that the next attempt does not meet the locks of this one. A caller who goes away leaves it to the drop.
+        batch.tx.rollback().await;
+    }
+    done
 }
 
 /// What the logs say before the batch: where they end, and which of its keys they hold.
@@ -98,6 +137,12 @@ pub(super) struct Stored {
 }
 
 impl<'a> Batch<'a> {
+    async fn write(&mut self, drafts: &'a [Draft], stored: Stored) -> StoreResult<Vec<AppendOutcome>> {
+        let (outcomes, rest) = self.decide(drafts, stored).await?;
+        self.tx.commit(rest).await.map_err(store_error)?;
+        Ok(outcomes)
+    }
+
     /// Decides draft by draft; answers with the statements that are still to be written.
     async fn decide(&mut self, drafts: &'a [Draft], stored: Stored) -> StoreResult<(Vec<AppendOutcome>, Script)> {
         for (room, head) in stored.heads {
@@ -114,6 +159,12 @@ impl<'a> Batch<'a> {
         let mut rest = Script::new(self.log.len());
         self.inserts(&mut rest);
         self.head_writes(&mut rest);
+        let last_posts: Vec<[Value<'_>; 3]> = self
+            .last_posts
+            .iter()
+            .map(|((room, user), seq)| [room.uuid().into(), user.uuid().into(), seq_number(*seq).into()])
+            .collect();
+        rest.last_posts(&last_posts);
         Ok((outcomes, rest))
     }
 
@@ -138,7 +189,9 @@ impl<'a> Batch<'a> {
         head.changed = true;
         if flat.kind == codec::POSTED {
             head.post = Some((next, draft.at.micros()));
-            self.posts.push(self.log.len());
+            if let Some(sender) = draft.actor {
+                self.last_posts.insert((draft.room, sender), next);
+            }
         }
         self.log.push(LogRow { seq: next, draft, flat });
         self.known.insert(key, next);
@@ -148,15 +201,7 @@ impl<'a> Batch<'a> {
     /// Makes the messages what the draft wants them to be, but for a new one, which is written by the flush. Answers
     /// whether there is something to append.
     async fn apply(&mut self, draft: &Draft, next: Seq) -> StoreResult<Result<bool, Rejection>> {
-        let target = match &draft.kind {
-            EventKind::Posted(Posted { reply_to: None, .. }) => return Ok(Ok(true)),
-            EventKind::Posted(Posted { reply_to: Some(target), .. })
-            | EventKind::Edited { target, .. }
-            | EventKind::Deleted { target }
-            | EventKind::ReactionAdded { target, .. }
-            | EventKind::ReactionRemoved { target, .. } => *target,
-            _ => return Ok(Ok(true)),
-        };
+        let Some(target) = target(&draft.kind) else { return Ok(Ok(true)) };
         // The target may be in this very batch.
         self.flush().await?;
         let row: Option<(i64, Option<String>)> =
@@ -174,7 +219,7 @@ impl<'a> Batch<'a> {
                 Ok(Ok(false))
             }
             EventKind::Edited { body, .. } => {
-                sqlx::query("UPDATE chat_messages SET body = ?, edited_at = ?, rev = ? WHERE room_id = ? AND seq = ?")
+                sqlx::query("UPDATE chat_messages SET first_body = coalesce(first_body, body), body = ?, edited_at = ?, rev = ? WHERE room_id = ? AND seq = ?")
                     .bind(body.as_ref().map(|body| body.as_str().to_owned()))
                     .bind(draft.at.micros())
                     .bind(seq_number(next))
@@ -218,21 +263,20 @@ impl<'a> Batch<'a> {
 
     /// A tombstone: the bodies go out of the message, its event and its edits.
     async fn delete(&mut self, room: RoomId, target: Seq, next: Seq) -> StoreResult<()> {
-        let mut bodies: Vec<i64> = sqlx::query_scalar("SELECT seq FROM chat_edits WHERE room_id = ? AND target = ?")
+        let edits: Vec<i64> = sqlx::query_scalar("SELECT seq FROM chat_edits WHERE room_id = ? AND target = ?")
             .bind(room.uuid())
             .bind(seq_number(target))
             .fetch_all(self.tx.connection().map_err(store_error)?)
             .await
             .map_err(store_error)?;
-        bodies.push(seq_number(target));
-        for chunk in bodies.chunks(LIST) {
-            let mut query = QueryBuilder::<Db>::new("UPDATE chat_log SET body = NULL WHERE room_id = ");
+        for chunk in edits.chunks(LIST) {
+            let mut query = QueryBuilder::<Db>::new("UPDATE chat_events SET body = NULL WHERE room_id = ");
             query.push_bind(room.uuid()).push(" AND seq IN ");
             push_numbers(&mut query, chunk);
             query.build().execute(self.tx.connection().map_err(store_error)?).await.map_err(store_error)?;
         }
         for statement in [
-            "UPDATE chat_messages SET body = NULL, deleted = 1, countable = 0 WHERE room_id = ? AND seq = ?",
+            "UPDATE chat_messages SET body = NULL, first_body = NULL, deleted = 1, countable = 0 WHERE room_id = ? AND seq = ?",
             "DELETE FROM chat_reactions WHERE room_id = ? AND seq = ?",
         ] {
             sqlx::query(statement)
@@ -299,18 +343,17 @@ impl<'a> Batch<'a> {
 
     /// The statements that write what is decided.
     fn inserts(&mut self, script: &mut Script) {
-        let rows: Vec<[Value<'_>; 11]> = self.log.iter().map(event_row).collect();
-        script.insert(
-            "chat_log (room_id, seq, created_at, actor, owner, dedup, kind, target, subject, detail, body)",
-            &rows,
-        );
-        let rows: Vec<[Value<'_>; 11]> = self.posts.iter().filter_map(|index| message_row(&self.log[*index])).collect();
+        let keys: Vec<[Value<'_>; 4]> = self.log.iter().map(key_row).collect();
+        script.insert("chat_keys (room_id, owner, dedup, seq)", &keys);
+        let (messages, events): (Vec<_>, Vec<_>) = self.log.iter().partition(|row| row.flat.kind == codec::POSTED);
+        let messages: Vec<[Value<'_>; 11]> = messages.into_iter().filter_map(message_row).collect();
         script.insert(
             "chat_messages (room_id, seq, rev, sender, kind, body, client_id, reply_to, created_at, deleted, countable)",
-            &rows,
+            &messages,
         );
+        let events: Vec<[Value<'_>; 9]> = events.into_iter().map(event_row).collect();
+        script.insert("chat_events (room_id, seq, created_at, actor, kind, target, subject, detail, body)", &events);
         self.log.clear();
-        self.posts.clear();
     }
 
     /// The statements that move the heads, in the order of the rooms.
@@ -330,14 +373,16 @@ impl<'a> Batch<'a> {
     }
 }
 
-fn event_row<'a>(LogRow { seq, draft, flat }: &'a LogRow<'_>) -> [Value<'a>; 11] {
+fn key_row<'a>(LogRow { seq, draft, .. }: &'a LogRow<'_>) -> [Value<'a>; 4] {
+    [draft.room.uuid().into(), owner(draft).into(), draft.key.as_str().into(), seq_number(*seq).into()]
+}
+
+fn event_row<'a>(LogRow { seq, draft, flat }: &'a LogRow<'_>) -> [Value<'a>; 9] {
     [
         draft.room.uuid().into(),
         seq_number(*seq).into(),
         draft.at.micros().into(),
         draft.actor.map(|actor| actor.uuid()).into(),
-        owner(draft).into(),
-        draft.key.as_str().into(),
         flat.kind.into(),
         flat.target.into(),
         flat.subject.into(),

@@ -118,7 +118,7 @@ fn reason(code: i64) -> StoreResult<LeaveReason> {
     }
 }
 
-/// What happened, spread over the columns that `chat_log` and `chat_intents` share.
+/// What happened, spread over the columns that the log and `chat_intents` share.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Flat {
     pub(super) kind: i64,
@@ -169,7 +169,7 @@ pub(super) fn flatten(kind: &EventKind) -> Option<Flat> {
     })
 }
 
-/// Back from the columns. `client_id` is the sender's own key, which stands in another column.
+/// Back from the columns. `client_id` is the sender's own key.
 pub(super) fn unflatten(flat: Flat, client_id: Option<ClientId>) -> StoreResult<EventKind> {
     let Flat { kind, target, subject, detail, body } = flat;
     let target_seq = || target.ok_or_else(corrupt).and_then(seq);
@@ -195,12 +195,13 @@ pub(super) fn unflatten(flat: Flat, client_id: Option<ClientId>) -> StoreResult<
     })
 }
 
-/// A row of `chat_log`: seq, time, actor, key, kind, target, subject, detail, body.
-pub(super) type LogRow = (i64, i64, Option<Uuid>, String, i64, Option<i64>, Option<Uuid>, Option<i64>, Option<String>);
+/// A row of the log: seq, time, actor, client id, kind, target, subject, detail, body.
+pub(super) type LogRow =
+    (i64, i64, Option<Uuid>, Option<String>, i64, Option<i64>, Option<Uuid>, Option<i64>, Option<String>);
 
 pub(super) fn event(room: RoomId, row: LogRow) -> StoreResult<Event> {
-    let (number, at, actor, dedup, kind, target, subject, detail, body) = row;
-    let client_id = dedup.strip_prefix("c:").map(|id| ClientId::from_stored(id.to_owned()));
+    let (number, at, actor, client_id, kind, target, subject, detail, body) = row;
+    let client_id = client_id.map(ClientId::from_stored);
     let kind = unflatten(Flat { kind, target, subject, detail, body }, client_id)?;
     Ok(Event { room, seq: seq(number)?, at: time(at), actor: actor.map(UserId::from_uuid), kind })
 }

@@ -8,7 +8,6 @@ use chatcore::model::{
     Body, ClientId, Draft, Emoji, LogPage, LogRange, Message, MessagePage, MessageRange, Reaction, Seq,
 };
 use chatcore::store::{AppendOutcome, Digest, Head, MessageStore, StoreResult};
-use sqlx::query_builder::Separated;
 use sqlx::{QueryBuilder, Transaction};
 use uuid::Uuid;
 
@@ -26,14 +25,21 @@ type MessageRow =
 type ReactionRow = (Uuid, i64, String, i64, i64, i64);
 
 const MESSAGE: &str = "SELECT room_id, seq, rev, sender, kind, body, client_id, reply_to, created_at, edited_at, deleted FROM chat_messages WHERE ";
-const EVENT: &str = "SELECT seq, created_at, actor, dedup, kind, target, subject, detail, body FROM chat_log WHERE ";
+/// What `codec::LogRow` has, of a message and of another event.
+const POSTED: &str =
+    "SELECT seq, created_at, sender, client_id, 1, reply_to, NULL, kind, coalesce(first_body, body) FROM chat_messages";
+const OTHER: &str = "SELECT seq, created_at, actor, NULL, kind, target, subject, detail, body FROM chat_events";
 
-/// room, head, own last post, unread, and of the last post what `MessageRow` has after the room
+/// What rooms show: where the log ends, the viewer's own last post, the last post.
+const DIGEST: &str = "SELECT h.room_id, h.head, o.seq, m.seq, m.rev, m.sender, m.kind, m.body, m.client_id, m.reply_to, m.created_at, \
+     m.edited_at, m.deleted FROM chat_heads h LEFT JOIN chat_messages m ON m.room_id = h.room_id AND m.seq = h.post_seq \
+     LEFT JOIN chat_last_posts o ON o.room_id = h.room_id AND o.user_id = ";
+
+/// room, head, own last post, and of the last post what `MessageRow` has after the room
 type DigestRow = (
     Uuid,
     i64,
     Option<i64>,
-    i64,
     Option<i64>,
     Option<i64>,
     Option<Uuid>,
@@ -48,8 +54,8 @@ type DigestRow = (
 
 /// Messages named one by one in a statement.
 const NAMED: usize = 32;
-/// Rooms whose digests one statement makes: more than any page holds.
-const DIGESTS: usize = 128;
+/// Rooms whose unread messages one statement counts: more than any page holds.
+const COUNTED: usize = 128;
 
 fn message(row: MessageRow) -> StoreResult<Message> {
     let (room, number, rev, sender, kind, body, client_id, reply_to, created_at, edited_at, deleted) = row;
@@ -137,22 +143,24 @@ async fn add_reactions(tx: &mut Tx, viewer: UserId, messages: &mut [Message]) ->
 }
 
 async fn any_before(tx: &mut Tx, room: RoomId, most: i64) -> StoreResult<bool> {
-    let row: Option<i64> = sqlx::query_scalar("SELECT seq FROM chat_messages WHERE room_id = ? AND seq <= ? LIMIT 1")
-        .bind(room.uuid())
-        .bind(most)
-        .fetch_optional(&mut **tx)
-        .await
-        .map_err(store_error)?;
+    let row: Option<i64> =
+        sqlx::query_scalar("SELECT seq FROM chat_messages WHERE room_id = ? AND seq <= ? ORDER BY seq DESC LIMIT 1")
+            .bind(room.uuid())
+            .bind(most)
+            .fetch_optional(&mut **tx)
+            .await
+            .map_err(store_error)?;
     Ok(row.is_some())
 }
 
 async fn any_after(tx: &mut Tx, room: RoomId, least: i64) -> StoreResult<bool> {
-    let row: Option<i64> = sqlx::query_scalar("SELECT seq FROM chat_messages WHERE room_id = ? AND seq >= ? LIMIT 1")
-        .bind(room.uuid())
-        .bind(least)
-        .fetch_optional(&mut **tx)
-        .await
-        .map_err(store_error)?;
+    let row: Option<i64> =
+        sqlx::query_scalar("SELECT seq FROM chat_messages WHERE room_id = ? AND seq >= ? ORDER BY seq LIMIT 1")
+            .bind(room.uuid())
+            .bind(least)
+            .fetch_optional(&mut **tx)
+            .await
+            .map_err(store_error)?;
     Ok(row.is_some())
 }
 
@@ -174,23 +182,41 @@ impl MessageStore for Store {
     }
 
     async fn events(&self, room: RoomId, range: LogRange, limit: u32) -> StoreResult<LogPage> {
-        let mut tx = dialect::snapshot(&self.reader).await.map_err(store_error)?;
-        let (sql, position) = match range {
+        let (range_sql, position) = match range {
             LogRange::After(after) => ("seq > ? ORDER BY seq LIMIT ?", number(after)),
             LogRange::Before(before) => ("seq < ? ORDER BY seq DESC LIMIT ?", seq_number(before)),
         };
-        let mut rows: Vec<LogRow> = sqlx::query_as(sqlx::AssertSqlSafe(format!("{EVENT}room_id = ? AND {sql}")))
+        // As many of each as there may be of both; one statement, so one state. A row of kind 0 tells the head.
+        let sql = format!(
+            "SELECT * FROM ({POSTED} WHERE room_id = ? AND {range_sql}) AS posted \
+             UNION ALL SELECT * FROM ({OTHER} WHERE room_id = ? AND {range_sql}) AS other \
+             UNION ALL SELECT head, 0, NULL, NULL, 0, NULL, NULL, NULL, NULL FROM chat_heads WHERE room_id = ?"
+        );
+        let rows: Vec<LogRow> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
             .bind(room.uuid())
             .bind(position)
             .bind(i64::from(limit))
-            .fetch_all(&mut *tx)
+            .bind(room.uuid())
+            .bind(position)
+            .bind(i64::from(limit))
+            .bind(room.uuid())
+            .fetch_all(&self.reader)
             .await
             .map_err(store_error)?;
-        if matches!(range, LogRange::Before(_)) {
-            rows.reverse();
+        let (mut events, mut head) = (Vec::with_capacity(rows.len()), 0);
+        for row in rows {
+            match row {
+                (number, _, _, _, 0, ..) => head = seq(number)?.number(),
+                row => events.push(codec::event(room, row)?),
+            }
         }
-        let events = rows.into_iter().map(|row| codec::event(room, row)).collect::<StoreResult<Vec<_>>>()?;
-        Ok(LogPage { events, head: head(&mut tx, room).await? })
+        events.sort_unstable_by_key(|event| event.seq);
+        let surplus = events.len().saturating_sub(limit as usize);
+        match range {
+            LogRange::After(_) => events.truncate(limit as usize),
+            LogRange::Before(_) => drop(events.drain(..surplus)),
+        }
+        Ok(LogPage { events, head })
     }
 
     async fn heads(&self, rooms: &[RoomId]) -> StoreResult<Vec<Head>> {
@@ -299,23 +325,20 @@ impl MessageStore for Store {
 
     async fn digests(&self, viewer: UserId, rooms: &[(RoomId, u64)], cap: u32) -> StoreResult<Vec<Digest>> {
         let mut tx = dialect::snapshot(&self.reader).await.map_err(store_error)?;
-        let mut digests: HashMap<RoomId, Digest> = HashMap::with_capacity(rooms.len());
-        for chunk in rooms.chunks(DIGESTS) {
-            let mut query = QueryBuilder::<Db>::new("");
-            let mut all = query.separated(" UNION ALL ");
-            // The last one again up to a power of two, so that there are few different texts.
-            let padding = chunk.len().next_power_of_two() - chunk.len();
-            for (room, marker) in chunk.iter().chain(chunk.iter().rev().take(1).cycle().take(padding)) {
-                push_digest(&mut all, viewer, *room, number(*marker), cap);
-            }
+        let markers: HashMap<RoomId, u64> = rooms.iter().copied().collect();
+        let mut ids: Vec<Uuid> = markers.keys().map(|room| room.uuid()).collect();
+        ids.sort_unstable();
+        let mut digests = Vec::with_capacity(ids.len());
+        for chunk in ids.chunks(LIST) {
+            let mut query = QueryBuilder::<Db>::new(DIGEST);
+            query.push_bind(viewer.uuid()).push(" WHERE h.room_id IN ");
+            push_ids(&mut query, chunk);
             let rows: Vec<DigestRow> = query.build_query_as().fetch_all(&mut *tx).await.map_err(store_error)?;
-            let markers: HashMap<Uuid, u64> = chunk.iter().map(|(room, marker)| (room.uuid(), *marker)).collect();
             for row in rows {
-                let digest = digest(row, &markers)?;
-                digests.insert(digest.room, digest);
+                digests.push(digest(row, &markers)?);
             }
         }
-        let mut digests: Vec<Digest> = digests.into_values().collect();
+        count_unread(&mut tx, &mut digests, cap).await?;
         let (owners, mut last): (Vec<usize>, Vec<Message>) = digests
             .iter()
             .enumerate()
@@ -333,16 +356,10 @@ impl MessageStore for Store {
         ids.sort_unstable();
         ids.dedup();
         let mut posts = Vec::new();
-        for run in runs(&ids, NAMED) {
-            let mut query = QueryBuilder::<Db>::new("");
-            let mut all = query.separated(" UNION ALL ");
-            for user in run {
-                // One seek a user; grouping would walk over all their posts.
-                all.push("SELECT * FROM (SELECT sender, seq FROM chat_messages WHERE room_id = ");
-                all.push_bind_unseparated(room.uuid());
-                all.push_unseparated(" AND sender = ").push_bind_unseparated(*user);
-                all.push_unseparated(" ORDER BY seq DESC LIMIT 1) AS last");
-            }
+        for chunk in ids.chunks(LIST) {
+            let mut query = QueryBuilder::<Db>::new("SELECT user_id, seq FROM chat_last_posts WHERE room_id = ");
+            query.push_bind(room.uuid()).push(" AND user_id IN ");
+            push_ids(&mut query, chunk);
             let rows: Vec<(Uuid, i64)> = query.build_query_as().fetch_all(&self.reader).await.map_err(store_error)?;
             for (user, last) in rows {
                 posts.push((UserId::from_uuid(user), seq(last)?));
@@ -352,33 +369,38 @@ impl MessageStore for Store {
     }
 }
 
-/// What one room shows: where its log ends, its last post, the viewer's own last post, and how many after that and the marker are unread.
-/// Each is a seek or a bounded walk of an index, whatever the length of the log.
-fn push_digest(all: &mut Separated<'_, Db, &str>, viewer: UserId, room: RoomId, marker: i64, cap: u32) {
-    const OWN: &str = "(SELECT o.seq FROM chat_messages o WHERE o.room_id = ";
-    let (viewer, room) = (viewer.uuid(), room.uuid());
-    let own = |all: &mut Separated<'_, Db, &str>| {
-        all.push_unseparated(OWN).push_bind_unseparated(room);
-        all.push_unseparated(" AND o.sender = ").push_bind_unseparated(viewer);
-        all.push_unseparated(" ORDER BY o.seq DESC LIMIT 1)");
-    };
-    all.push("SELECT h.room_id, h.head, ");
-    own(all);
-    all.push_unseparated(", (SELECT count(*) FROM (SELECT 1 FROM chat_messages c WHERE c.room_id = ");
-    all.push_bind_unseparated(room).push_unseparated(" AND c.countable = 1 AND c.seq > ").push_bind_unseparated(marker);
-    all.push_unseparated(" AND c.seq > coalesce(");
-    own(all);
-    all.push_unseparated(", 0) LIMIT ").push_bind_unseparated(i64::from(cap));
-    all.push_unseparated(
-        ") AS unread), m.seq, m.rev, m.sender, m.kind, m.body, m.client_id, m.reply_to, m.created_at, m.edited_at, m.deleted \
-         FROM chat_heads h LEFT JOIN chat_messages m ON m.room_id = h.room_id AND m.seq = h.post_seq WHERE h.room_id = ",
-    );
-    all.push_bind_unseparated(room);
+/// Counts what is unread in rooms, up to `cap` in each: a bounded walk of an index, whatever the length of the log. Where the last post is read
+/// there is nothing to count.
+async fn count_unread(tx: &mut Tx, digests: &mut [Digest], cap: u32) -> StoreResult<()> {
+    let behind = |digest: &Digest| digest.last_message.as_ref().is_some_and(|last| last.seq.number() > digest.read);
+    let open: Vec<(usize, RoomId, u64)> = digests
+        .iter()
+        .enumerate()
+        .filter(|(_, digest)| behind(digest))
+        .map(|(index, digest)| (index, digest.room, digest.read))
+        .collect();
+    for run in runs(&open, COUNTED) {
+        let mut query = QueryBuilder::<Db>::new("");
+        let mut all = query.separated(" UNION ALL ");
+        for (index, (_, room, read)) in run.iter().enumerate() {
+            all.push("SELECT ").push_bind_unseparated(i64::try_from(index).unwrap_or(i64::MAX));
+            all.push_unseparated(", count(*) FROM (SELECT 1 FROM chat_messages WHERE room_id = ");
+            all.push_bind_unseparated(room.uuid()).push_unseparated(" AND countable = 1 AND seq > ");
+            all.push_bind_unseparated(number(*read)).push_unseparated(" LIMIT ");
+            all.push_bind_unseparated(i64::from(cap)).push_unseparated(") AS unread");
+        }
+        let rows: Vec<(i64, i64)> = query.build_query_as().fetch_all(&mut **tx).await.map_err(store_error)?;
+        for (index, unread) in rows {
+            let (owner, ..) =
+                usize::try_from(index).ok().and_then(|index| run.get(index)).ok_or_else(codec::corrupt)?;
+            digests[*owner].unread = count(unread)?;
+        }
+    }
+    Ok(())
 }
 
-fn digest(row: DigestRow, markers: &HashMap<Uuid, u64>) -> StoreResult<Digest> {
-    let (room, head, own, unread, number, rev, sender, kind, body, client_id, reply_to, created_at, edited_at, deleted) =
-        row;
+fn digest(row: DigestRow, markers: &HashMap<RoomId, u64>) -> StoreResult<Digest> {
+    let (room, head, own, number, rev, sender, kind, body, client_id, reply_to, created_at, edited_at, deleted) = row;
     let last_message = match (number, rev, kind, created_at, deleted) {
         (None, ..) => None,
         (Some(number), Some(rev), Some(kind), Some(created_at), Some(deleted)) => {
@@ -386,12 +408,8 @@ fn digest(row: DigestRow, markers: &HashMap<Uuid, u64>) -> StoreResult<Digest> {
         }
         _ => return Err(codec::corrupt()),
     };
+    let room = RoomId::from_uuid(room);
     let marker = markers.get(&room).copied().unwrap_or(0);
-    Ok(Digest {
-        room: RoomId::from_uuid(room),
-        head: seq(head)?,
-        last_message,
-        read: marker.max(optional_seq(own)?.map_or(0, Seq::number)),
-        unread: count(unread)?,
-    })
+    let read = marker.max(optional_seq(own)?.map_or(0, Seq::number));
+    Ok(Digest { room, head: seq(head)?, last_message, read, unread: 0 })
 }

@@ -4,6 +4,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
 use chatcore::store::{StoreError, StoreResult};
+use sqlx::error::DatabaseError;
 
 use super::dialect::{self, Conflict};
 
@@ -32,10 +33,20 @@ pub(super) async fn retry<T, F: Future<Output = StoreResult<T>>>(mut step: impl 
     }
 }
 
+/// Whether a step has failed because of what another one wrote in the meantime, or because a key that it took for new was there.
+pub(super) fn lost_race(error: &StoreError) -> bool {
+    database(error).is_some_and(|error| error.is_unique_violation() || dialect::conflict(error).is_some())
+}
+
 fn conflict(error: &StoreError) -> Option<Conflict> {
-    let source = std::error::Error::source(error)?;
-    let sqlx::Error::Database(database) = source.downcast_ref::<sqlx::Error>()? else { return None };
-    dialect::conflict(&**database)
+    dialect::conflict(database(error)?)
+}
+
+fn database(error: &StoreError) -> Option<&dyn DatabaseError> {
+    match std::error::Error::source(error)?.downcast_ref::<sqlx::Error>()? {
+        sqlx::Error::Database(database) => Some(&**database),
+        _ => None,
+    }
 }
 
 /// A random part of a span that doubles, so that those who collided do not meet again.

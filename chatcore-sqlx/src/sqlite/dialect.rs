@@ -5,9 +5,9 @@ use sqlx::error::DatabaseError;
 use sqlx::{Pool, QueryBuilder, SqliteConnection, Transaction};
 use uuid::Uuid;
 
-use super::append::{Stored, owner};
+use super::append::{Lookup, Stored, owner};
 use super::script::{HeadRow, Value};
-use super::sql::{push_ids, runs};
+use super::sql::{LIST, push_ids, runs};
 
 /// The database that the shared modules are compiled for.
 pub(super) type Db = sqlx::Sqlite;
@@ -117,6 +117,15 @@ impl Script {
         }
     }
 
+    /// Moves the last posts of senders: room, user, number.
+    pub(super) fn last_posts(&mut self, rows: &[[Value<'_>; 3]]) {
+        for run in runs(rows, ROWS) {
+            self.insert("chat_last_posts (room_id, user_id, seq)", run);
+            let last = self.statements.len() - 1;
+            self.statements[last].push(" ON CONFLICT (room_id, user_id) DO UPDATE SET seq = excluded.seq");
+        }
+    }
+
     /// Runs the statements.
     pub(super) async fn run(self, connection: &mut SqliteConnection) -> sqlx::Result<()> {
         for mut statement in self.statements {
@@ -132,18 +141,27 @@ impl Script {
     }
 }
 
-/// Begins the transaction of an append, and reads what the logs say of these drafts.
-pub(super) async fn begin_and_read(connection: &mut SqliteConnection, drafts: &[Draft]) -> sqlx::Result<Stored> {
+/// Begins the transaction of an append, and reads where the logs end and which of the keys that are looked up they hold.
+pub(super) async fn begin_and_read(
+    connection: &mut SqliteConnection,
+    drafts: &[Draft],
+    lookup: Lookup,
+) -> sqlx::Result<Stored> {
     let mut stored = Stored::default();
+    let mut rooms: Vec<Uuid> = drafts.iter().map(|draft| draft.room.uuid()).collect();
+    rooms.sort_unstable();
+    rooms.dedup();
     let mut begin = "BEGIN IMMEDIATE; ";
-    for run in runs(drafts, KEYS) {
-        let mut rooms: Vec<Uuid> = run.iter().map(|draft| draft.room.uuid()).collect();
-        rooms.sort_unstable();
-        rooms.dedup();
+    for chunk in rooms.chunks(LIST) {
         let mut query = QueryBuilder::<Db>::new(std::mem::take(&mut begin));
-        query.push("SELECT room_id, NULL AS owner, NULL AS dedup, head AS number FROM chat_heads WHERE room_id IN ");
-        push_ids(&mut query, &rooms);
-        query.push(" UNION ALL SELECT room_id, owner, dedup, seq FROM chat_log WHERE ");
+        query.push("SELECT room_id, head FROM chat_heads WHERE room_id IN ");
+        push_ids(&mut query, chunk);
+        let heads: Vec<(Uuid, i64)> = query.build_query_as().fetch_all(&mut *connection).await?;
+        stored.heads.extend(heads);
+    }
+    let looked_up: Vec<&Draft> = drafts.iter().filter(|draft| lookup.wants(draft)).collect();
+    for run in runs(&looked_up, KEYS) {
+        let mut query = QueryBuilder::<Db>::new("SELECT room_id, owner, dedup, seq FROM chat_keys WHERE ");
         let mut any = query.separated(" OR ");
         for draft in run {
             any.push("(room_id = ").push_bind_unseparated(draft.room.uuid());
@@ -151,14 +169,8 @@ pub(super) async fn begin_and_read(connection: &mut SqliteConnection, drafts: &[
             any.push_unseparated(" AND dedup = ").push_bind_unseparated(draft.key.as_str().to_owned());
             any.push_unseparated(")");
         }
-        let rows: Vec<(Uuid, Option<Uuid>, Option<String>, i64)> =
-            query.build_query_as().fetch_all(&mut *connection).await?;
-        for (room, owner, dedup, number) in rows {
-            match owner.zip(dedup) {
-                None => stored.heads.push((room, number)),
-                Some((owner, dedup)) => stored.known.push(((room, owner, dedup), number)),
-            }
-        }
+        let rows: Vec<(Uuid, Uuid, String, i64)> = query.build_query_as().fetch_all(&mut *connection).await?;
+        stored.known.extend(rows.into_iter().map(|(room, owner, dedup, seq)| ((room, owner, dedup), seq)));
     }
     Ok(stored)
 }
