@@ -35,6 +35,7 @@ pub(crate) enum Store {
     Sqlite,
     Maria,
     MySql,
+    Mongo,
 }
 
 impl Store {
@@ -44,6 +45,7 @@ impl Store {
             Self::Memory | Self::Sqlite => return Some(self),
             Self::Maria => MARIADB,
             Self::MySql => MYSQL,
+            Self::Mongo => MONGODB,
         };
         if std::env::var_os(variable).is_none() {
             eprintln!("{variable} is not set: not tested");
@@ -63,6 +65,11 @@ impl Store {
             }
             Self::Maria => Self::on_server(MARIADB).await,
             Self::MySql => Self::on_server(MYSQL).await,
+            Self::Mongo => {
+                let url = std::env::var(MONGODB).unwrap();
+                let database = chatcore_mongo::testing::TemporaryDatabase::create(&url).await.unwrap();
+                (database.store().await.unwrap().storage(), Box::new(database))
+            }
         }
     }
 
@@ -74,6 +81,7 @@ impl Store {
 
 const MARIADB: &str = "CHATCORE_TEST_MARIADB";
 const MYSQL: &str = "CHATCORE_TEST_MYSQL";
+const MONGODB: &str = "CHATCORE_TEST_MONGODB";
 
 /// What lives as long as a store.
 pub(crate) type Guard = Box<dyn std::any::Any + Send + Sync>;
@@ -110,6 +118,14 @@ macro_rules! on_every_store {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn mysql() {
                 if let Some(store) = $crate::harness::Store::MySql.there() {
+                    super::$name(store).await;
+                }
+            }
+
+            $(#[$attribute])*
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn mongodb() {
+                if let Some(store) = $crate::harness::Store::Mongo.there() {
                     super::$name(store).await;
                 }
             }
