@@ -52,7 +52,7 @@ fn failed(error: &dyn Error) -> ExitCode {
 
 async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
     let secret = secret::load(&settings)?;
-    let opened = store::open(&settings.store).await?;
+    let opened = store::open(&settings.store, settings.messages.as_ref()).await?;
     let chat = Chat::builder(opened.storage.clone(), settings.core(secret)).start()?;
     let api = Api::new(chat, settings.http());
     let listener = TcpListener::bind(settings.listen)

@@ -17,6 +17,7 @@ pub(crate) fn load(settings: &Settings) -> io::Result<AccessSecret> {
     match &settings.store {
         Store::Memory => random().and_then(|bytes| wrap(&bytes)),
         Store::Sqlite(url) => kept(&beside(url)),
+        Store::MySql(_) | Store::Mongo(_) => kept(Path::new("chatcore.secret")),
     }
 }
 

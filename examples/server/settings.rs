@@ -1,5 +1,6 @@
 //! What can be set, by flags or by the environment.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::num::ParseIntError;
 use std::str::FromStr;
@@ -10,7 +11,7 @@ use chatcore::service::RateLimit;
 use chatcore_hyper::{AllowedOrigins, ClientAddress, HttpSettings};
 use clap::{Parser, ValueEnum};
 
-/// A chat server: REST and WebSocket over an embedded database, with a page to try it.
+/// A chat server: REST and WebSocket over SQLite, MySQL, MariaDB or MongoDB, with a page to try it.
 #[derive(Debug, Parser)]
 #[command(name = "server", version)]
 pub(crate) struct Settings {
@@ -18,12 +19,17 @@ pub(crate) struct Settings {
     #[arg(long, env = "CHATCORE_LISTEN", default_value = "127.0.0.1:8080")]
     pub(crate) listen: SocketAddr,
 
-    /// Where everything is kept: `sqlite:FILE` (made at the first start) or `memory` (gone at the end).
-    #[arg(long, env = "CHATCORE_STORE", default_value = "sqlite:chatcore.db")]
+    /// Where everything is kept: `sqlite:FILE` (made at the first start), `mysql://USER:PASSWORD@HOST/DATABASE` (MariaDB too; the database has
+    /// to be there), `mongodb://HOST/DATABASE` (a replica set; one node is enough), or `memory` (gone at the end).
+    #[arg(long, env = "CHATCORE_STORE", default_value = "sqlite:chatcore.db", hide_env_values = true)]
     pub(crate) store: Store,
 
+    /// Where the rooms' logs are kept, if elsewhere than everything else; as `--store`.
+    #[arg(long, env = "CHATCORE_MESSAGES", hide_env_values = true)]
+    pub(crate) messages: Option<Store>,
+
     /// Key that access tokens are signed with, at least 32 bytes. When none is given, one is made and kept in a file beside the
-    /// database (`chatcore.db.secret`).
+    /// database (`chatcore.db.secret`), or where the database is a server, in `chatcore.secret`: servers that share one need the same.
     #[arg(long, env = "CHATCORE_JWT_SECRET", hide_env_values = true)]
     pub(crate) jwt_secret: Option<String>,
 
@@ -93,11 +99,25 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// Where everything is kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Where something is kept.
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Store {
     Memory,
     Sqlite(String),
+    MySql(String),
+    Mongo(String),
+}
+
+impl fmt::Debug for Store {
+    /// Without the URL, which may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Memory => "memory",
+            Self::Sqlite(_) => "sqlite",
+            Self::MySql(_) => "mysql",
+            Self::Mongo(_) => "mongodb",
+        })
+    }
 }
 
 impl FromStr for Store {
@@ -107,7 +127,9 @@ impl FromStr for Store {
         match text.split_once(':') {
             None if text == "memory" => Ok(Self::Memory),
             Some(("sqlite", file)) if !file.trim_start_matches('/').is_empty() => Ok(Self::Sqlite(text.to_owned())),
-            _ => Err("has to be `sqlite:FILE` or `memory`".to_owned()),
+            Some(("mysql" | "mariadb", _)) => Ok(Self::MySql(text.to_owned())),
+            Some(("mongodb" | "mongodb+srv", _)) => Ok(Self::Mongo(text.to_owned())),
+            _ => Err("has to be `sqlite:FILE`, `mysql://…`, `mongodb://…` or `memory`".to_owned()),
         }
     }
 }
@@ -182,6 +204,9 @@ mod tests {
     fn stores_and_rates_parse_or_say_how() {
         assert_eq!("memory".parse(), Ok(Store::Memory));
         assert_eq!("sqlite:a.db".parse(), Ok(Store::Sqlite("sqlite:a.db".into())));
+        assert_eq!("mysql://a@b/c".parse(), Ok(Store::MySql("mysql://a@b/c".into())));
+        assert_eq!("mongodb://a/b".parse(), Ok(Store::Mongo("mongodb://a/b".into())));
+        assert_eq!(format!("{:?}", Store::MySql("mysql://a:secret@b/c".into())), "mysql");
         for wrong in ["", "sqlite", "sqlite:", "postgres://x", "memory:x"] {
             assert!(wrong.parse::<Store>().is_err(), "{wrong}");
         }
