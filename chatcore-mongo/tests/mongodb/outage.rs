@@ -5,11 +5,16 @@ use std::time::{Duration, Instant};
 use chatcore::id::RoomId;
 use chatcore::model::LogRange;
 use chatcore::store::{AppendOutcome, Storage, StoreErrorKind};
+use chatcore::testing::faults::{Load, rides_out};
 use chatcore::testing::fixtures::{post, room_id, user_id};
 use chatcore_mongo::MongoStore;
 use mongodb::bson::doc;
 
-use crate::server::Server;
+use crate::server::{Server, Set};
+use crate::temporary;
+
+/// How long after a database is back everything has to work again.
+const RECOVERY: Duration = Duration::from_secs(10);
 
 /// Appends one post, and again after every failure; its number.
 async fn persist(storage: &Storage, room: RoomId, key: &str) -> u64 {
@@ -57,36 +62,70 @@ async fn a_server_that_is_killed_keeps_what_it_acknowledged() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn posts_ride_out_a_change_of_primaries() {
-    const WRITERS: u64 = 3;
+async fn a_load_rides_out_a_kill() {
     let Some(server) = Server::start(true).await else { return };
-    let mut writers = Vec::new();
-    let (stop, stopped) = tokio::sync::watch::channel(false);
-    for writer in 0..WRITERS {
-        let storage = MongoStore::open(&server.options()).await.unwrap().storage();
-        let stopped = stopped.clone();
-        writers.push(tokio::spawn(async move {
-            let mut numbers = Vec::new();
-            while !*stopped.borrow() {
-                let key = format!("{writer}.{}", numbers.len());
-                numbers.push((persist(&storage, room_id(1), &key).await, key));
-            }
-            numbers
-        }));
-    }
-    for _ in 0..2 {
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        // The only node steps down, and is elected again a little later. What is under way is cut off.
-        server.command(doc! { "replSetStepDown": 1, "force": true }).await.unwrap();
-        tokio::time::sleep(Duration::from_secs(3)).await;
-    }
-    stop.send(true).unwrap();
-    let mut want = Vec::new();
-    for writer in writers {
-        want.extend(writer.await.unwrap());
-    }
-    want.sort_unstable();
-    assert!(want.len() > 100, "they got on: {}", want.len());
     let storage = MongoStore::open(&server.options()).await.unwrap().storage();
-    assert_eq!(keys(&storage, room_id(1)).await, want, "each once, and without a hole");
+    let server = tokio::sync::Mutex::new(server);
+    let recovery = rides_out(&storage, || async {
+        let mut server = server.lock().await;
+        server.kill().await;
+        server.start_again().await;
+    })
+    .await;
+    assert!(recovery < RECOVERY, "{recovery:?}");
+}
+
+/// The primary of three steps down, and later is killed; another one takes over each time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_load_rides_out_changes_of_primaries() {
+    let Some(mut set) = Set::start(3).await else { return };
+    let storage = MongoStore::open(&set.options()).await.unwrap().storage();
+    let mut load = Load::start(std::slice::from_ref(&storage)).await;
+    load.acknowledges(200).await;
+    let first = set.primary().await;
+    set.node(first).command(doc! { "replSetStepDown": 10, "force": true }).await.unwrap();
+    let second = set.primary().await;
+    let recovery = load.acknowledges(64).await;
+    assert!(recovery < RECOVERY, "{recovery:?}");
+    set.node(second).kill().await;
+    let third = set.primary().await;
+    assert_ne!(third, second);
+    let recovery = load.acknowledges(64).await;
+    assert!(recovery < RECOVERY, "{recovery:?}");
+    load.finish(&storage).await;
+}
+
+/// Every connection is closed by the server, again and again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_load_rides_out_cut_connections() {
+    let Some(server) = Server::start(true).await else { return };
+    let storage = MongoStore::open(&server.options()).await.unwrap().storage();
+    let recovery = rides_out(&storage, || async {
+        for _ in 0..10 {
+            let drop = doc! { "dropConnections": 1, "hostAndPort": [] };
+            server.command(drop).await.unwrap();
+            server.command(doc! { "killAllSessions": [] }).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await;
+    assert!(recovery < RECOVERY, "{recovery:?}");
+}
+
+/// A small pool, all of whose connections the load wants at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_load_gets_on_with_one_connection() {
+    let Some(place) = temporary().await else { return };
+    let store = MongoStore::open(&place.options().unwrap().max_pool_size(1)).await.unwrap();
+    rides_out(&store.storage(), || std::future::ready(())).await;
+}
+
+/// Two nodes append to the same rooms at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_nodes_share_a_database() {
+    let Some(place) = temporary().await else { return };
+    let nodes = [place.store().await.unwrap().storage(), place.store().await.unwrap().storage()];
+    let mut load = Load::start(&nodes).await;
+    load.acknowledges(1000).await;
+    load.finish(&nodes[1]).await;
 }

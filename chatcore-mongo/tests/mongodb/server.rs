@@ -24,6 +24,12 @@ pub(crate) struct Server {
 impl Server {
     /// None, and a line that says so, where the environment names no program.
     pub(crate) async fn start(is_set: bool) -> Option<Self> {
+        let mut server = Self::launch(is_set)?;
+        server.wait(is_set).await;
+        Some(server)
+    }
+
+    fn launch(is_set: bool) -> Option<Self> {
         let Ok(program) = std::env::var("MONGOD") else {
             say("MONGOD is not set: not tested with a server that stops");
             return None;
@@ -31,9 +37,18 @@ impl Server {
         let folder = tempfile::tempdir().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let process = launch(&program, &folder, port, is_set);
-        let mut server = Self { program, folder, port, is_set, process };
-        server.wait(is_set).await;
-        Some(server)
+        Some(Self { program, folder, port, is_set, process })
+    }
+
+    /// Until it answers at all.
+    async fn answers(&self) {
+        for _ in 0..300 {
+            if self.command(doc! { "hello": 1 }).await.is_ok() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("the server does not come up");
     }
 
     pub(crate) fn options(&self) -> MongoOptions {
@@ -77,6 +92,58 @@ impl Server {
             assert!(left > 0, "the server does not come up");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+    }
+}
+
+/// Several servers that are one replica set.
+pub(crate) struct Set {
+    nodes: Vec<Server>,
+}
+
+impl Set {
+    /// None, and a line that says so, where the environment names no program.
+    pub(crate) async fn start(size: usize) -> Option<Self> {
+        let mut nodes = Vec::with_capacity(size);
+        for _ in 0..size {
+            nodes.push(Server::launch(true)?);
+        }
+        for node in &mut nodes {
+            node.answers().await;
+        }
+        let member = |(index, node): (usize, &Server)| {
+            doc! { "_id": i32::try_from(index).unwrap(), "host": format!("127.0.0.1:{}", node.port) }
+        };
+        let members: Vec<Document> = nodes.iter().enumerate().map(member).collect();
+        // As fast as it goes: the heartbeats are every second, and an election begins after two without one.
+        let settings = doc! { "heartbeatIntervalMillis": 500, "electionTimeoutMillis": 2000 };
+        let set = doc! { "_id": "rs0", "members": members, "settings": settings };
+        nodes[0].command(doc! { "replSetInitiate": set }).await.unwrap();
+        let set = Self { nodes };
+        set.primary().await;
+        Some(set)
+    }
+
+    pub(crate) fn options(&self) -> MongoOptions {
+        let hosts: Vec<String> = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
+        MongoOptions::from_url(&format!("mongodb://{}/?replicaSet=rs0", hosts.join(","))).unwrap()
+    }
+
+    /// Which node is the primary, as soon as one is.
+    pub(crate) async fn primary(&self) -> usize {
+        for _ in 0..600 {
+            for (index, node) in self.nodes.iter().enumerate() {
+                let hello = node.command(doc! { "hello": 1 }).await;
+                if hello.is_ok_and(|hello| hello.get_bool("isWritablePrimary").is_ok_and(|is| is)) {
+                    return index;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("no primary is elected");
+    }
+
+    pub(crate) fn node(&mut self, index: usize) -> &mut Server {
+        &mut self.nodes[index]
     }
 }
 

@@ -26,6 +26,7 @@
 //!
 //! - Every contract is a function here, in a module for each family, named for what it says.
 //! - [`model`] plays random operations against a store and a naive model of it, and compares every answer.
+//! - [`faults`] puts a load on a store during which something happens to it.
 //! - [`fixtures`] and [`ManualClock`] serve other tests too.
 //!
 //! Contracts go through [`Storage`](crate::store::Storage), so a mix of stores can be tested as well as one. They never
@@ -38,6 +39,7 @@ pub mod blocks;
 mod clock;
 pub mod concurrency;
 pub mod digests;
+pub mod faults;
 pub mod fixtures;
 pub mod friendships;
 pub mod intents;
