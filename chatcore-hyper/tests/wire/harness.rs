@@ -36,26 +36,31 @@ pub(crate) enum Store {
     Maria,
     MySql,
     Mongo,
+    /// The logs in MongoDB, everything else in MariaDB.
+    Hybrid,
 }
 
 impl Store {
     /// The store, or nothing and a line that says so where the server that it needs is not named.
     pub(crate) fn there(self) -> Option<Self> {
-        let variable = match self {
-            Self::Memory | Self::Sqlite => return Some(self),
-            Self::Maria => MARIADB,
-            Self::MySql => MYSQL,
-            Self::Mongo => MONGODB,
+        let variables: &[&str] = match self {
+            Self::Memory | Self::Sqlite => &[],
+            Self::Maria => &[MARIADB],
+            Self::MySql => &[MYSQL],
+            Self::Mongo => &[MONGODB],
+            Self::Hybrid => &[MARIADB, MONGODB],
         };
-        if std::env::var_os(variable).is_none() {
-            eprintln!("{variable} is not set: not tested");
-            return None;
+        for variable in variables {
+            if std::env::var_os(variable).is_none() {
+                eprintln!("{variable} is not set: not tested");
+                return None;
+            }
         }
         Some(self)
     }
 
     /// An empty store, and what has to live as long.
-    async fn open(self) -> (Storage, Guard) {
+    pub(crate) async fn open(self) -> (Storage, Guard) {
         match self {
             Self::Memory => (Storage::single(Arc::new(MemoryStore::new())), Box::new(())),
             Self::Sqlite => {
@@ -65,6 +70,11 @@ impl Store {
             }
             Self::Maria => Self::on_server(MARIADB).await,
             Self::MySql => Self::on_server(MYSQL).await,
+            Self::Hybrid => {
+                let (storage, rooms) = Box::pin(Self::Maria.open()).await;
+                let (logs, messages) = Box::pin(Self::Mongo.open()).await;
+                (Storage { messages: logs.messages, ..storage }, Box::new((rooms, messages)))
+            }
             Self::Mongo => {
                 let url = std::env::var(MONGODB).unwrap();
                 let database = chatcore_mongo::testing::TemporaryDatabase::create(&url).await.unwrap();
@@ -126,6 +136,14 @@ macro_rules! on_every_store {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn mongodb() {
                 if let Some(store) = $crate::harness::Store::Mongo.there() {
+                    super::$name(store).await;
+                }
+            }
+
+            $(#[$attribute])*
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn hybrid() {
+                if let Some(store) = $crate::harness::Store::Hybrid.there() {
                     super::$name(store).await;
                 }
             }

@@ -5,6 +5,7 @@
 #![expect(clippy::print_stderr, reason = "a test that cannot run says so")]
 
 mod errors;
+mod halves;
 mod harness;
 mod live;
 mod mounts;
