@@ -6,6 +6,10 @@ use std::sync::Arc;
 use chatcore::store::Storage;
 use chatcore_sqlx::SqliteStore;
 use chatcore_sqlx::testing::TemporaryDatabase;
+use mongodb::Collection;
+use mongodb::bson::spec::BinarySubtype;
+use mongodb::bson::{Binary, Document, doc};
+use mongodb::options::{Acknowledgment, CollectionOptions, WriteConcern};
 use sqlx::mysql::{MySqlPool, MySqlPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{MySql, QueryBuilder, Sqlite};
@@ -14,23 +18,26 @@ use uuid::Uuid;
 
 pub(crate) const BODY: &str = "a message of a usual length, as people write them to one another";
 const KEY: &str = "k:01920000-0000-7000-8000-000000000001";
-const ROOM: Uuid = Uuid::from_u128(7);
+const ACTOR: Uuid = Uuid::from_u128(7);
+
+/// A row: its room and its number.
+pub(crate) type Place = (Uuid, i64);
 
 /// A bare table.
 #[async_trait::async_trait]
 pub(crate) trait Floor: Send + Sync {
-    /// Inserts rows of these numbers in one statement, in one transaction, durably.
-    async fn insert(&self, seqs: &[i64]);
+    /// Inserts these rows in one statement, in one transaction, durably.
+    async fn insert(&self, rows: &[Place]);
 }
 
 /// Senders' rows, inserted as they queue up: what one has to do at least to acknowledge many senders.
-pub(crate) fn queue(floor: Arc<dyn Floor>) -> mpsc::Sender<(i64, oneshot::Sender<()>)> {
-    let (sender, mut receiver) = mpsc::channel::<(i64, oneshot::Sender<()>)>(4096);
+pub(crate) fn queue(floor: Arc<dyn Floor>) -> mpsc::Sender<(Place, oneshot::Sender<()>)> {
+    let (sender, mut receiver) = mpsc::channel::<(Place, oneshot::Sender<()>)>(4096);
     tokio::spawn(async move {
         let mut batch = Vec::new();
         while receiver.recv_many(&mut batch, 512).await > 0 {
-            let seqs: Vec<i64> = batch.iter().map(|(seq, _)| *seq).collect();
-            floor.insert(&seqs).await;
+            let rows: Vec<Place> = batch.iter().map(|(row, _)| *row).collect();
+            floor.insert(&rows).await;
             for (_, reply) in batch.drain(..) {
                 reply.send(()).unwrap();
             }
@@ -43,11 +50,11 @@ struct SqliteFloor(SqlitePool);
 
 #[async_trait::async_trait]
 impl Floor for SqliteFloor {
-    async fn insert(&self, seqs: &[i64]) {
+    async fn insert(&self, rows: &[Place]) {
         let mut tx = self.0.begin_with("BEGIN IMMEDIATE").await.unwrap();
         let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO bare (room, seq, at, actor, dedup, body) ");
-        query.push_values(seqs, |mut row, seq| {
-            row.push_bind(ROOM).push_bind(*seq).push_bind(*seq).push_bind(ROOM).push_bind(KEY).push_bind(BODY);
+        query.push_values(rows, |mut row, (room, seq)| {
+            row.push_bind(*room).push_bind(*seq).push_bind(*seq).push_bind(ACTOR).push_bind(KEY).push_bind(BODY);
         });
         query.build().execute(&mut *tx).await.unwrap();
         tx.commit().await.unwrap();
@@ -58,14 +65,28 @@ struct MySqlFloor(MySqlPool);
 
 #[async_trait::async_trait]
 impl Floor for MySqlFloor {
-    async fn insert(&self, seqs: &[i64]) {
+    async fn insert(&self, rows: &[Place]) {
         let mut tx = self.0.begin().await.unwrap();
         let mut query = QueryBuilder::<MySql>::new("INSERT INTO bare (room, seq, at, actor, dedup, body) ");
-        query.push_values(seqs, |mut row, seq| {
-            row.push_bind(ROOM).push_bind(*seq).push_bind(*seq).push_bind(ROOM).push_bind(KEY).push_bind(BODY);
+        query.push_values(rows, |mut row, (room, seq)| {
+            row.push_bind(*room).push_bind(*seq).push_bind(*seq).push_bind(ACTOR).push_bind(KEY).push_bind(BODY);
         });
         query.build().execute(&mut *tx).await.unwrap();
         tx.commit().await.unwrap();
+    }
+}
+
+struct MongoFloor(Collection<Document>);
+
+#[async_trait::async_trait]
+impl Floor for MongoFloor {
+    async fn insert(&self, rows: &[Place]) {
+        let binary = |bytes: Vec<u8>| Binary { subtype: BinarySubtype::Generic, bytes };
+        let row = |(room, seq): &Place| {
+            let key = [room.as_bytes().as_slice(), &seq.to_be_bytes()].concat();
+            doc! { "_id": binary(key), "at": seq, "actor": binary(ACTOR.as_bytes().to_vec()), "key": KEY, "body": BODY }
+        };
+        self.0.insert_many(rows.iter().map(row)).await.unwrap();
     }
 }
 
@@ -99,6 +120,19 @@ pub(crate) async fn open(name: &str) -> Option<(Storage, Box<dyn Floor>, Box<dyn
             let table = "CREATE TABLE bare (room BINARY(16), seq BIGINT, at BIGINT, actor BINARY(16), dedup VARCHAR(80), body TEXT, PRIMARY KEY (room, seq)) ENGINE = InnoDB CHARSET = utf8mb4";
             sqlx::query(table).execute(&pool).await.unwrap();
             Some((store.storage(), Box::new(MySqlFloor(pool)), Box::new(database)))
+        }
+        "mongodb" => {
+            let url = std::env::var("CHATCORE_BENCH_MONGODB").ok()?;
+            let database = chatcore_mongo::testing::TemporaryDatabase::create(&url).await.unwrap();
+            let store = database.store().await.unwrap();
+            let bare = database.database().await.unwrap();
+            bare.run_command(doc! { "create": "bare", "clusteredIndex": { "key": { "_id": 1 }, "unique": true } })
+                .await
+                .unwrap();
+            let durable = WriteConcern::builder().w(Acknowledgment::Majority).journal(true).build();
+            let bare =
+                bare.collection_with_options("bare", CollectionOptions::builder().write_concern(durable).build());
+            Some((store.storage(), Box::new(MongoFloor(bare)), Box::new(database)))
         }
         _ => None,
     }

@@ -27,7 +27,7 @@ pub(crate) async fn one_sender(name: &str, chat: &Chat, ada: &Principal, floor: 
     let room = group(chat, ada).await;
     let (mut bare, mut posts) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS + 20 {
-        let one = timed(floor.insert(&[i64::try_from(round).unwrap()])).await;
+        let one = timed(floor.insert(&[(room.uuid(), i64::try_from(round).unwrap())])).await;
         let other = timed(post(chat, ada, room)).await;
         // The first rounds warm statements and caches.
         if round >= 20 {
@@ -53,11 +53,12 @@ pub(crate) async fn many_senders(name: &str, chat: &Chat, ada: &Principal, floor
     for round in 0..6 {
         let base = i64::try_from(1_000_000 * (rooms * 10 + round + 1)).unwrap();
         let one = timed(futures::future::join_all((0..SENDERS).map(|sender| {
-            let queue = queue.clone();
+            let (queue, room) = (queue.clone(), ids[sender % ids.len()].uuid());
             tokio::spawn(async move {
                 for n in 0..EACH {
                     let (reply, done) = oneshot::channel();
-                    queue.send((base + i64::try_from(sender * EACH + n).unwrap(), reply)).await.unwrap();
+                    let row = (room, base + i64::try_from(sender * EACH + n).unwrap());
+                    queue.send((row, reply)).await.unwrap();
                     done.await.unwrap();
                 }
             })
