@@ -127,7 +127,7 @@ impl Script {
     }
 
     /// Inserts rows, or updates what is there: `set` says how, from the columns of `new`. Neither server's short form is one that the other
-    /// has and does not deprecate; this is what they share.
+    /// has and does not deprecate; this is what they share. It makes a table in between, so a single row is better named by its values.
     fn upsert<const N: usize>(&mut self, table: &str, columns: [&str; N], rows: &[[Value<'_>; N]], set: &str) {
         for run in rows.chunks(ROWS) {
             let sql = self.statement();
@@ -165,6 +165,20 @@ impl Script {
         let new: Vec<_> = new.into_iter().map(row).collect();
         self.insert("chat_heads (room_id, head, post_seq, post_at)", &new);
         let there: Vec<_> = there.into_iter().map(row).collect();
+        if let [[room, head, seq, at]] = there.as_slice() {
+            let sql = self.statement();
+            sql.push_str("UPDATE chat_heads SET head=");
+            push_value(sql, *head);
+            if *seq != Value::Null {
+                sql.push_str(",post_seq=");
+                push_value(sql, *seq);
+                sql.push_str(",post_at=");
+                push_value(sql, *at);
+            }
+            sql.push_str(" WHERE room_id=");
+            push_value(sql, *room);
+            return;
+        }
         self.upsert(
             "chat_heads",
             ["room_id", "head", "post_seq", "post_at"],
@@ -175,6 +189,14 @@ impl Script {
 
     /// Moves the last posts of senders: room, user, number.
     pub(super) fn last_posts(&mut self, rows: &[[Value<'_>; 3]]) {
+        if let [row] = rows {
+            let sql = self.statement();
+            sql.push_str("INSERT INTO chat_last_posts(room_id,user_id,seq)VALUES(");
+            push_list(sql, *row, push_value);
+            sql.push_str(")ON DUPLICATE KEY UPDATE seq=");
+            push_value(sql, row[2]);
+            return;
+        }
         self.upsert("chat_last_posts", ["room_id", "user_id", "seq"], rows, "seq=new.seq");
     }
 
@@ -208,23 +230,17 @@ pub(super) async fn begin_and_read(
     let mut rooms: Vec<Uuid> = drafts.iter().map(|draft| draft.room.uuid()).collect();
     rooms.sort_unstable();
     rooms.dedup();
-    let mut sql = String::from("START TRANSACTION;");
-    let heads = |sql: &mut String, locked: &str| {
-        sql.push_str("SELECT room_id,NULL,NULL,head,");
-        sql.push_str(locked);
-        sql.push_str(" FROM chat_heads WHERE room_id IN(");
-        push_list(sql, rooms.iter().copied(), push_id);
-        sql.push(')');
-    };
-    heads(&mut sql, "1");
+    let mut sql = String::from("START TRANSACTION;SELECT room_id,NULL,NULL,head FROM chat_heads WHERE room_id IN(");
+    push_list(&mut sql, rooms.iter().copied(), push_id);
+    sql.push(')');
     sql.push_str(FOR_UPDATE);
-    if rooms.len() > 1 {
-        sql.push_str(" SKIP LOCKED;");
-        heads(&mut sql, "0");
+    let several = rooms.len() > 1;
+    if several {
+        sql.push_str(" SKIP LOCKED");
     }
     let mut first = true;
     for draft in drafts.iter().filter(|draft| lookup.wants(draft)) {
-        let key = if first { ";SELECT room_id,owner,dedup,seq,0 FROM chat_keys WHERE(room_id=" } else { "OR(room_id=" };
+        let key = if first { ";SELECT room_id,owner,dedup,seq FROM chat_keys WHERE(room_id=" } else { "OR(room_id=" };
         first = false;
         sql.push_str(key);
         push_id(&mut sql, draft.room.uuid());
@@ -235,19 +251,27 @@ pub(super) async fn begin_and_read(
         sql.push(')');
     }
     let mut stored = Stored::default();
-    let mut there = Vec::new();
     let mut results = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_many(&mut *connection);
     while let Some(result) = results.try_next().await? {
         let Either::Right(row) = result else { continue };
         let (room, number) = (row.try_get(0)?, row.try_get(3)?);
         match key(&row)? {
             Some((owner, dedup)) => stored.known.push(((room, owner, dedup), number)),
-            None if row.try_get::<i64, _>(4)? == 1 => stored.heads.push((room, number)),
-            None => there.push(room),
+            None => stored.heads.push((room, number)),
         }
     }
+    drop(results);
+    // Those that were left alone are not all new: perhaps somebody else holds them.
     let locked: HashSet<Uuid> = stored.heads.iter().map(|(room, _)| *room).collect();
-    stored.contended = there.into_iter().filter(|room| !locked.contains(room)).collect();
+    rooms.retain(|room| !locked.contains(room));
+    if !several || rooms.is_empty() {
+        return Ok(stored);
+    }
+    let mut sql = String::from("SELECT room_id FROM chat_heads WHERE room_id IN(");
+    push_list(&mut sql, rooms, push_id);
+    sql.push(')');
+    let there = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection).await?;
+    stored.contended = there.iter().map(|row| row.try_get(0)).collect::<sqlx::Result<_>>()?;
     Ok(stored)
 }
 
