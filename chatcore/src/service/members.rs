@@ -7,6 +7,7 @@ use super::Chat;
 use super::committer::Committed;
 use super::error::{Error, Fields, Result};
 use super::guard::{Principal, Ticket};
+use crate::defect::{Defect, has};
 use crate::hub::{Signal, SignalKind};
 use crate::id::{IntentId, RoomId, UserId};
 use crate::model::{Intent, PageKey, Role, RoomChange, Seq, Standing};
@@ -92,7 +93,9 @@ impl Chat {
             let removal = Removal { room, by, user, intent, at: chat.now() };
             let changed = chat.inner.storage.rooms.remove(&removal).await?;
             // From here on they can post nothing more; what they had queued stands before their leaving.
-            chat.inner.caches.standings.invalidate(&(room, user));
+            if !has(Defect::RemovalForgotten) {
+                chat.inner.caches.standings.invalidate(&(room, user));
+            }
             chat.conclude_change(room, changed).await
         })
         .await

@@ -1,0 +1,336 @@
+//! A run: servers, clients, faults, the end, and the check.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::check::{Record, Stored, Violation};
+use crate::client::{Client, PASSWORD, World};
+use crate::history::{Content, History, Room, User, What};
+use crate::place::{Failure, Place, Store};
+use crate::random::Random;
+use crate::rest::Rest;
+use crate::say;
+use crate::socket::Names;
+
+/// How long after the last fault every socket has to have come to the end of every log.
+const CATCH_UP: Duration = Duration::from_secs(30);
+/// How soon presence is the truth: 10 s after the last connection, and the rounds that find it.
+const PRESENCE: Duration = Duration::from_secs(15);
+
+/// What is to be played.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// A program that is a server when its first argument is `serve`.
+    pub program: PathBuf,
+    /// Where everything is stored.
+    pub store: Store,
+    /// Server processes.
+    pub nodes: usize,
+    /// People.
+    pub users: usize,
+    /// Groups; there is a direct room for every three people.
+    pub groups: usize,
+    /// How long clients and faults go on.
+    pub time: Duration,
+    /// The same script for the same seed.
+    pub seed: u64,
+    /// Whether servers and databases are killed and stopped.
+    pub faults: bool,
+    /// A defect that the servers are to have.
+    pub defect: Option<&'static str>,
+}
+
+/// What came out.
+#[derive(Debug)]
+pub struct Report {
+    /// Everything that is known.
+    pub record: Record,
+    /// What is not as it was promised.
+    pub violations: Vec<Violation>,
+    /// What happened, in numbers.
+    pub figures: String,
+}
+
+/// Plays a plan, and checks what came out.
+///
+/// # Errors
+/// When the check itself cannot go on: a server that does not come up again, a client that does not come to an end.
+pub async fn run(plan: &Plan) -> Result<Report, Failure> {
+    let place = Place::start(&plan.program, plan.store, plan.nodes, plan.defect).await?;
+    let world = Arc::new(people(plan, &place).await?);
+    let clients: Vec<_> = (0..plan.users)
+        .map(|user| tokio::spawn(Client::new(user, world.clone(), Random::new(plan.seed, user as u64 + 1)).live()))
+        .collect();
+    let place = faults(plan, place, &world).await?;
+    world.over.store(true, Ordering::Relaxed);
+    let mut settled = Vec::new();
+    for client in clients {
+        settled.push(client.await??);
+    }
+    let mut violations = Vec::new();
+    let marks = marks(&mut settled, &world).await?;
+    violations.extend(stragglers(&mut settled, &world, &marks).await?);
+    // Presence takes its time. Other nodes do not know of it without a relay, and no defect is about it.
+    if plan.nodes == 1 && plan.defect.is_none() {
+        violations.extend(presence(&mut settled, &world).await?);
+    }
+    let mut record = read(&mut settled, &world).await?;
+    record.nodes = plan.nodes;
+    record.entries = world.history.take();
+    violations.extend(record.check());
+    drop(place);
+    let figures = figures(&record);
+    Ok(Report { record, violations, figures })
+}
+
+fn figures(record: &Record) -> String {
+    let count = |of: fn(&What) -> bool| record.entries.iter().filter(|entry| of(&entry.what)).count();
+    format!(
+        "{} calls, {} sockets, {} events delivered, {} stored, {} faults",
+        count(|what| matches!(what, What::Called { .. })),
+        count(|what| matches!(what, What::Opened { .. })),
+        count(|what| matches!(what, What::Got { .. })),
+        record.logs.iter().map(Vec::len).sum::<usize>(),
+        count(|what| matches!(what, What::Fault(_))),
+    )
+}
+
+/// Registers everybody, and makes the rooms.
+async fn people(plan: &Plan, place: &Place) -> Result<World, Failure> {
+    let (rest, address) = (Rest::default(), place.servers[0].address);
+    let mut users = Vec::new();
+    let mut tokens = Vec::new();
+    for number in 0..plan.users {
+        let name = format!("user{number}");
+        let new = json!({"username": name, "email": format!("{name}@example.org"), "password": PASSWORD});
+        let answer = rest.call(address, "POST", "/auth/register", "", Some(&new)).await?;
+        users.push(answer.body["id"].as_str().ok_or_else(|| format!("not registered: {answer:?}"))?.to_owned());
+        let login = json!({"login": name, "password": PASSWORD});
+        let answer = rest.call(address, "POST", "/auth/login", "", Some(&login)).await?;
+        tokens.push(answer.body["access_token"].as_str().ok_or("no token")?.to_owned());
+    }
+    let mut random = Random::new(plan.seed, 0);
+    let (mut rooms, mut members, mut direct) = (Vec::new(), Vec::new(), Vec::new());
+    for number in 0..plan.groups + plan.users / 3 {
+        let owner = number % plan.users;
+        let is_direct = number >= plan.groups;
+        let others: Vec<User> = if is_direct {
+            vec![(owner + 1 + number / plan.users) % plan.users]
+        } else {
+            (0..plan.users).filter(|user| *user != owner && random.percent(60)).collect()
+        };
+        let body = if is_direct {
+            json!({"kind": "direct", "user_id": users[others[0]]})
+        } else {
+            let ids: Vec<&String> = others.iter().map(|user| &users[*user]).collect();
+            json!({"kind": "group", "name": format!("group {number}"), "member_ids": ids})
+        };
+        let answer = rest.call(address, "POST", "/chat-rooms", &tokens[owner], Some(&body)).await?;
+        let id = answer.body["id"].as_str().ok_or_else(|| format!("no room: {answer:?}"))?.to_owned();
+        if rooms.contains(&id) {
+            continue;
+        }
+        rooms.push(id);
+        members.push(std::iter::once(owner).chain(others).collect());
+        direct.push(is_direct);
+    }
+    Ok(World {
+        history: Arc::new(History::default()),
+        names: Arc::new(Names::new(users, rooms)),
+        members,
+        direct,
+        nodes: place.servers.iter().map(|server| server.address).collect(),
+        over: AtomicBool::new(false),
+    })
+}
+
+/// Does things to servers and databases until the time is over; everything works again then.
+async fn faults(plan: &Plan, mut place: Place, world: &World) -> Result<Place, Failure> {
+    let end = Instant::now() + plan.time;
+    let mut random = Random::new(plan.seed, u64::MAX);
+    let pause = |random: &mut Random| Duration::from_millis(1500 + random.below(4500));
+    loop {
+        let next = Instant::now() + pause(&mut random);
+        tokio::time::sleep_until(next.min(end)).await;
+        if Instant::now() >= end {
+            return Ok(place);
+        }
+        if plan.faults {
+            fault(&mut place, world, &mut random).await?;
+        }
+    }
+}
+
+async fn fault(place: &mut Place, world: &World, random: &mut Random) -> Result<(), Failure> {
+    let note = |what: String| world.history.note(usize::MAX, What::Fault(what));
+    let time = Duration::from_millis(500 + random.below(3500));
+    let node = random.index(place.servers.len());
+    match random.below(100) {
+        0..30 if place.durable => {
+            note(format!("node {node} is killed"));
+            place.servers[node].kill().await?;
+            place.servers[node].start().await?;
+            note(format!("node {node} is back"));
+        }
+        30..45 if place.durable => {
+            note(format!("node {node} is asked to stop"));
+            place.servers[node].stop().await?;
+            place.servers[node].start().await?;
+            note(format!("node {node} is back"));
+        }
+        45..75 if !place.databases.is_empty() => {
+            let database = &place.databases[random.index(place.databases.len())];
+            if random.percent(60) {
+                note(format!("{} is killed", database.name));
+                database.kill().await?;
+                database.restart().await?;
+                note(format!("{} is back", database.name));
+            } else {
+                note(format!("{} is stopped for {time:?}", database.name));
+                database.pause(time).await?;
+                note(format!("{} goes on", database.name));
+            }
+        }
+        _ => {
+            note(format!("node {node} is stopped for {time:?}"));
+            place.servers[node].pause(time).await?;
+            note(format!("node {node} goes on"));
+        }
+    }
+    Ok(())
+}
+
+/// The last message of every room, by its owner.
+async fn marks(clients: &mut [Client], world: &World) -> Result<Vec<u64>, Failure> {
+    for client in clients.iter_mut() {
+        client.reconcile().await?;
+    }
+    // On other nodes a block may hold for so long.
+    if world.nodes.len() > 1 {
+        tokio::time::sleep(Duration::from_secs(6)).await;
+    }
+    let mut marks = Vec::new();
+    for room in 0..world.members.len() {
+        marks.push(clients[world.owner(room)].mark(room).await?);
+    }
+    Ok(marks)
+}
+
+/// Sockets that do not come to the last message of each of their rooms.
+async fn stragglers(clients: &mut [Client], world: &World, marks: &[u64]) -> Result<Vec<Violation>, Failure> {
+    let mut wanted: HashMap<(User, Room), u64> = HashMap::new();
+    for (user, client) in clients.iter_mut().enumerate() {
+        let page = client.get("/chat-rooms?limit=100").await?;
+        let rooms = page["items"].as_array().into_iter().flatten().filter_map(|room| world.names.of(&room["id"]));
+        wanted.extend(rooms.map(|room| ((user, room), marks[room])));
+    }
+    let until = Instant::now() + CATCH_UP;
+    while !wanted.is_empty() && Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        wanted.retain(|(user, room), mark| clients[*user].positions().get(room).is_none_or(|seen| seen < mark));
+    }
+    let late = wanted.into_iter().map(|((user, room), mark)| {
+        let seen = clients[user].positions().get(&room).copied().unwrap_or(0);
+        let open = clients[user].main_socket().map(|socket| socket.id);
+        let what = format!("user {user}, room {room}: at {seen} of {mark} after {CATCH_UP:?}; its socket is {open:?}");
+        Violation::met("every socket arrives", what)
+    });
+    Ok(late.collect())
+}
+
+/// Whoever has a socket is shown as there, and whoever has none is not, within the bound.
+async fn presence(clients: &mut [Client], world: &World) -> Result<Vec<Violation>, Failure> {
+    for client in clients.iter_mut().skip(1).step_by(2) {
+        client.leave();
+    }
+    let until = Instant::now() + PRESENCE;
+    loop {
+        let mut wrong = Vec::new();
+        for user in 0..world.names.users.len() {
+            let path = format!("/users/{}", world.names.users[user]);
+            let told = clients[0].get(&path).await?;
+            let truth = if user % 2 == 0 { "online" } else { "offline" };
+            if told["presence"]["status"] != truth {
+                let open = clients[user].main_socket().is_some();
+                wrong.push(Violation::met(
+                    "presence settles",
+                    format!("user {user} is shown {}, and is {truth} (socket open: {open})", told["presence"]),
+                ));
+            }
+        }
+        if wrong.is_empty() || Instant::now() > until {
+            return Ok(wrong);
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+}
+
+/// What is stored, as the owners are told of it.
+async fn read(clients: &mut [Client], world: &World) -> Result<Record, Failure> {
+    let mut record = Record::default();
+    for (room, id) in world.names.rooms.iter().enumerate() {
+        let owner = &mut clients[world.owner(room)];
+        let (mut log, mut messages) = (Vec::new(), Vec::new());
+        loop {
+            let page = owner.get(&format!("/chat-rooms/{id}/events?after={}&limit=100", log.len())).await?;
+            let items = page["items"].as_array().ok_or("a page has no items")?;
+            log.extend(items.iter().map(|event| stored(&world.names, event)));
+            if page["more"] == false {
+                break;
+            }
+        }
+        let mut after = 0;
+        loop {
+            let page = owner.get(&format!("/messages/{id}?after={after}&limit=100")).await?;
+            let items = page["items"].as_array().ok_or("a page has no items")?;
+            messages.extend(items.iter().cloned());
+            after = items.last().and_then(|message| message["seq"].as_u64()).unwrap_or(after);
+            if page["has_after"] == false {
+                break;
+            }
+        }
+        record.logs.push(log);
+        record.messages.push(messages);
+        if world.direct[room] {
+            record.pairs.insert(room, [world.members[room][0], world.members[room][1]]);
+        }
+    }
+    for client in clients {
+        let page = client.get("/chat-rooms?limit=100").await?;
+        for summary in page["items"].as_array().into_iter().flatten() {
+            if let Some(room) = world.names.of(&summary["id"]) {
+                record.summaries.push((client.user, room, summary.clone()));
+            }
+        }
+    }
+    Ok(record)
+}
+
+fn stored(names: &Names, event: &Value) -> Stored {
+    Stored {
+        content: Content::of(event),
+        actor: names.of(&event["actor"]),
+        subject: names.of(&event["data"]["user"]),
+        value: event.clone(),
+    }
+}
+
+/// Prints what came out; answers whether everything was as promised.
+pub fn tell(plan: &Plan, report: &Report) -> bool {
+    let what = format!("{:?}, {} node(s), {:?}, seed {}", plan.store, plan.nodes, plan.time, plan.seed);
+    say(&format!("{what}: {}", report.figures));
+    for violation in &report.violations {
+        say(&violation.show(&report.record).to_string());
+    }
+    say(&match report.violations.len() {
+        0 => format!("{what}: every promise was kept"),
+        count => format!("{what}: {count} violation(s)"),
+    });
+    report.violations.is_empty()
+}
