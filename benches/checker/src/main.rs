@@ -6,6 +6,7 @@ use std::time::Duration;
 use chatcore_checker::place::{Failure, Store};
 use chatcore_checker::run::{Plan, run, tell};
 use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Plays many clients and many faults against chatcore servers, and proves from what each saw that every promise was kept.
 ///
@@ -88,6 +89,15 @@ fn check(options: &Options) -> Result<bool, Failure> {
         defect: options.defect,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let report = runtime.block_on(run(&plan))?;
+    let report = runtime.block_on(async {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        // What is dropped with the run takes its servers and databases with it.
+        tokio::select! {
+            report = run(&plan) => report,
+            _ = interrupt.recv() => Err("interrupted".into()),
+            _ = terminate.recv() => Err("told to stop".into()),
+        }
+    })?;
     Ok(tell(&plan, &report))
 }
