@@ -77,13 +77,15 @@ fn message(row: MessageRow) -> StoreResult<Message> {
 
 type Tx = Transaction<'static, Db>;
 
-async fn head(tx: &mut Tx, room: RoomId) -> StoreResult<u64> {
-    let head: Option<i64> = sqlx::query_scalar("SELECT head FROM chat_heads WHERE room_id = ?")
+/// Where the log ends, and its last message; 0 for none.
+async fn head(tx: &mut Tx, room: RoomId) -> StoreResult<(u64, i64)> {
+    let row: Option<(i64, Option<i64>)> = sqlx::query_as("SELECT head, post_seq FROM chat_heads WHERE room_id = ?")
         .bind(room.uuid())
         .fetch_optional(&mut **tx)
         .await
         .map_err(store_error)?;
-    u64::try_from(head.unwrap_or(0)).map_err(|_| codec::corrupt())
+    let (head, post) = row.unwrap_or((0, None));
+    Ok((u64::try_from(head).map_err(|_| codec::corrupt())?, post.unwrap_or(0)))
 }
 
 /// Messages up to a position, newest first.
@@ -147,17 +149,6 @@ async fn any_before(tx: &mut Tx, room: RoomId, most: i64) -> StoreResult<bool> {
         sqlx::query_scalar("SELECT seq FROM chat_messages WHERE room_id = ? AND seq <= ? ORDER BY seq DESC LIMIT 1")
             .bind(room.uuid())
             .bind(most)
-            .fetch_optional(&mut **tx)
-            .await
-            .map_err(store_error)?;
-    Ok(row.is_some())
-}
-
-async fn any_after(tx: &mut Tx, room: RoomId, least: i64) -> StoreResult<bool> {
-    let row: Option<i64> =
-        sqlx::query_scalar("SELECT seq FROM chat_messages WHERE room_id = ? AND seq >= ? ORDER BY seq LIMIT 1")
-            .bind(room.uuid())
-            .bind(least)
             .fetch_optional(&mut **tx)
             .await
             .map_err(store_error)?;
@@ -246,7 +237,7 @@ impl MessageStore for Store {
         limit: u32,
     ) -> StoreResult<MessagePage> {
         let mut tx = dialect::snapshot(&self.reader).await.map_err(store_error)?;
-        let head = head(&mut tx, room).await?;
+        let (head, last_post) = head(&mut tx, room).await?;
         let one_more = limit.saturating_add(1);
         let (mut items, has_before, has_after) = match range {
             MessageRange::Newest | MessageRange::Before(_) => {
@@ -257,7 +248,7 @@ impl MessageStore for Store {
                 let mut items = before(&mut tx, room, most, one_more).await?;
                 let has_before = cut(&mut items, limit);
                 items.reverse();
-                (items, has_before, most != i64::MAX && any_after(&mut tx, room, most + 1).await?)
+                (items, has_before, last_post > most)
             }
             MessageRange::After(position) => {
                 let mut items = after(&mut tx, room, number(position).saturating_add(1), one_more).await?;
