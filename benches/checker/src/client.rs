@@ -26,6 +26,8 @@ pub struct World {
     pub history: Arc<History>,
     /// Who is who.
     pub names: Arc<Names>,
+    /// What each signs in as.
+    pub logins: Vec<String>,
     /// Members at the beginning; of a direct room its two.
     pub members: Vec<Vec<User>>,
     /// Whether each is a direct room.
@@ -182,7 +184,7 @@ impl Client {
     }
 
     async fn login(&mut self) -> Result<(), Failure> {
-        let body = json!({"login": format!("user{}", self.user), "password": PASSWORD});
+        let body = json!({"login": self.world.logins[self.user], "password": PASSWORD});
         let answer = self.call("POST", "/auth/login", Some(&body)).await?;
         self.begin_session(&answer, None)
     }

@@ -1,5 +1,6 @@
 //! The checker as a program: `cargo run -p chatcore-checker -- --help`.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -15,12 +16,17 @@ use tokio::signal::unix::{SignalKind, signal};
 #[derive(Debug, Parser)]
 #[command(name = "checker", version)]
 struct Options {
+    /// A server that runs already, as `ADDRESS:PORT`; it is left alone, and its rate limits have to be off. May be given more than once, for several
+    /// over one store.
+    #[arg(long = "server")]
+    servers: Vec<SocketAddr>,
+
     /// Where everything is stored.
-    #[arg(long, default_value = "sqlite")]
+    #[arg(long, default_value = "sqlite", conflicts_with = "servers")]
     store: Store,
 
     /// Server processes over the one store.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=16))]
+    #[arg(long, default_value_t = 1, conflicts_with = "servers", value_parser = clap::value_parser!(u16).range(1..=16))]
     nodes: u16,
 
     /// People, each with a client.
@@ -79,6 +85,7 @@ fn check(options: &Options) -> Result<bool, Failure> {
     };
     let plan = Plan {
         program: std::env::current_exe()?,
+        servers: options.servers.clone(),
         store: options.store,
         nodes: options.nodes.into(),
         users: options.users.into(),

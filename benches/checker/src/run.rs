@@ -1,6 +1,7 @@
 //! A run: servers, clients, faults, the end, and the check.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,6 +29,8 @@ const PRESENCE: Duration = Duration::from_secs(15);
 pub struct Plan {
     /// A program that is a server when its first argument is `serve`.
     pub program: PathBuf,
+    /// Servers that run already, and are left alone; none: they are started.
+    pub servers: Vec<SocketAddr>,
     /// Where everything is stored.
     pub store: Store,
     /// Server processes.
@@ -62,12 +65,25 @@ pub struct Report {
 /// # Errors
 /// When the check itself cannot go on: a server that does not come up again, a client that does not come to an end.
 pub async fn run(plan: &Plan) -> Result<Report, Failure> {
-    let place = Place::start(&plan.program, plan.store, plan.nodes, plan.defect).await?;
-    let world = Arc::new(people(plan, &place).await?);
+    let place = match plan.servers.as_slice() {
+        [] => Some(Place::start(&plan.program, plan.store, plan.nodes, plan.defect).await?),
+        _ => None,
+    };
+    let nodes: Vec<SocketAddr> = match &place {
+        Some(place) => place.servers.iter().map(|server| server.address).collect(),
+        None => plan.servers.clone(),
+    };
+    let world = Arc::new(people(plan, nodes).await?);
     let clients: Vec<_> = (0..plan.users)
         .map(|user| tokio::spawn(Client::new(user, world.clone(), Random::new(plan.seed, user as u64 + 1)).live()))
         .collect();
-    let place = faults(plan, place, &world).await?;
+    let place = match place {
+        Some(place) => Some(faults(plan, place, &world).await?),
+        None => {
+            tokio::time::sleep(plan.time).await;
+            None
+        }
+    };
     world.over.store(true, Ordering::Relaxed);
     let mut settled = Vec::new();
     for client in clients {
@@ -77,11 +93,11 @@ pub async fn run(plan: &Plan) -> Result<Report, Failure> {
     let marks = marks(&mut settled, &world).await?;
     violations.extend(stragglers(&mut settled, &world, &marks).await?);
     // Presence takes its time. Other nodes do not know of it without a relay, and no defect is about it.
-    if plan.nodes == 1 && plan.defect.is_none() {
+    if world.nodes.len() == 1 && plan.defect.is_none() {
         violations.extend(presence(&mut settled, &world).await?);
     }
     let mut record = read(&mut settled, &world).await?;
-    record.nodes = plan.nodes;
+    record.nodes = world.nodes.len();
     record.entries = world.history.take();
     violations.extend(record.check());
     drop(place);
@@ -102,12 +118,14 @@ fn figures(record: &Record) -> String {
 }
 
 /// Registers everybody, and makes the rooms.
-async fn people(plan: &Plan, place: &Place) -> Result<World, Failure> {
-    let (rest, address) = (Rest::default(), place.servers[0].address);
+async fn people(plan: &Plan, nodes: Vec<SocketAddr>) -> Result<World, Failure> {
+    let (rest, address) = (Rest::default(), nodes[0]);
+    // A server that runs already may know those of an earlier run.
+    let run = getrandom::u64()? >> 16;
+    let logins: Vec<String> = (0..plan.users).map(|number| format!("u{run:x}.{number}")).collect();
     let mut users = Vec::new();
     let mut tokens = Vec::new();
-    for number in 0..plan.users {
-        let name = format!("user{number}");
+    for name in &logins {
         let new = json!({"username": name, "email": format!("{name}@example.org"), "password": PASSWORD});
         let answer = rest.call(address, "POST", "/auth/register", "", Some(&new)).await?;
         users.push(answer.body["id"].as_str().ok_or_else(|| format!("not registered: {answer:?}"))?.to_owned());
@@ -145,7 +163,8 @@ async fn people(plan: &Plan, place: &Place) -> Result<World, Failure> {
         names: Arc::new(Names::new(users, rooms)),
         members,
         direct,
-        nodes: place.servers.iter().map(|server| server.address).collect(),
+        nodes,
+        logins,
         over: AtomicBool::new(false),
     })
 }
@@ -323,7 +342,11 @@ fn stored(names: &Names, event: &Value) -> Stored {
 
 /// Prints what came out; answers whether everything was as promised.
 pub fn tell(plan: &Plan, report: &Report) -> bool {
-    let what = format!("{:?}, {} node(s), {:?}, seed {}", plan.store, plan.nodes, plan.time, plan.seed);
+    let place = match plan.servers.as_slice() {
+        [] => format!("{:?}, {} node(s)", plan.store, plan.nodes),
+        servers => format!("{servers:?}"),
+    };
+    let what = format!("{place}, {:?}, seed {}", plan.time, plan.seed);
     say(&format!("{what}: {}", report.figures));
     for violation in &report.violations {
         say(&violation.show(&report.record).to_string());

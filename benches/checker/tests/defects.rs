@@ -12,6 +12,7 @@ use chatcore_checker::run::{Plan, Report, run, tell};
 fn plan(defect: Option<Defect>) -> Plan {
     Plan {
         program: PathBuf::from(env!("CARGO_BIN_EXE_checker")),
+        servers: Vec::new(),
         store: Store::Sqlite,
         nodes: 1,
         users: 8,
