@@ -13,7 +13,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mysql = MySqlStore::connect(&std::env::var("MYSQL_URL")?).await?;
     let mongo = MongoStore::connect(&std::env::var("MONGODB_URL")?).await?;
     // Any of the five may come from any store. What spans two of them is recorded in one first and can be made again in the other:
-    // see "Two databases" in DESIGN.md.
+    // see "Members and logs, perhaps in two databases" in DESIGN.md.
     let storage = Storage { messages: mongo.storage().messages, ..mysql.storage() };
 
     let secret = AccessSecret::new(std::env::var("CHAT_SECRET")?)?; // at least 32 bytes
