@@ -21,6 +21,7 @@ use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, Sleep};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
@@ -50,8 +51,10 @@ enum Wake {
 
 /// Why the loop ended.
 enum End {
-    /// The client has closed, or is gone.
+    /// The connection is gone.
     Gone,
+    /// The client closes.
+    Closed,
     /// The server closes.
     Bye(Bye),
 }
@@ -108,14 +111,21 @@ impl Socket {
         self.set_timer();
         let end = self.serve().await;
         let Self { mut ws, connection, shared, dirty, .. } = self;
-        if let End::Bye(bye) = end {
-            if !dirty {
-                // Nothing but the `bye` goes out from here on.
-                connection.finish();
+        match end {
+            End::Gone => drop(connection),
+            End::Closed => {
+                drop(connection);
+                answer_close(&mut ws, &shared).await;
             }
-            say_bye(&mut ws, bye, &shared).await;
+            End::Bye(bye) => {
+                if !dirty {
+                    // Nothing but the `bye` goes out from here on.
+                    connection.finish();
+                }
+                say_bye(&mut ws, bye, &shared).await;
+                drop(connection);
+            }
         }
-        drop(connection);
         shared.counters.sockets.fetch_sub(1, Ordering::Relaxed);
     }
 
@@ -233,7 +243,7 @@ impl Socket {
         self.heard = Instant::now();
         self.shared.counters.frames.fetch_add(1, Ordering::Relaxed);
         match message {
-            Message::Close(_) => return Some(End::Gone),
+            Message::Close(_) => return Some(End::Closed),
             Message::Pong(_) => return None,
             _ => {}
         }
@@ -409,7 +419,7 @@ pub(super) async fn refuse(mut ws: WebSocketStream<Io>, bye: Bye, shared: &Share
     say_bye(&mut ws, bye, shared).await;
 }
 
-/// Sends `bye` and the close, and waits for the client's, all within the time for it.
+/// Sends `bye` and the close, waits for the client's, and ends the connection, all within the time for it.
 async fn say_bye(ws: &mut WebSocketStream<Io>, bye: Bye, shared: &Shared) {
     let retry_after = match bye {
         Bye::Restart | Bye::Heartbeat | Bye::Rate => Some(jitter(shared)),
@@ -417,22 +427,50 @@ async fn say_bye(ws: &mut WebSocketStream<Io>, bye: Bye, shared: &Shared) {
     };
     let frame = encode::bye(bye.code(), bye.detail(), bye.reconnect(), retry_after);
     let close = CloseFrame { code: bye.close_code().into(), reason: Utf8Bytes::from_static(bye.detail()) };
-    let said = async {
-        ws.feed(Message::Text(frame)).await?;
-        ws.feed(Message::Close(Some(close))).await?;
-        ws.flush().await?;
-        // Until the client has answered the close: bytes left unread would make the kernel reset the connection, and
-        // the `bye` could be lost.
-        while let Some(message) = ws.next().await {
-            message?;
+    let ended = async {
+        if let Err(error) = close_in_order(ws, frame, close).await {
+            tracing::debug!(?bye, error = &error as &dyn std::error::Error, "no orderly close");
         }
-        Ok::<_, WsError>(())
+        linger(ws).await;
     };
-    match tokio::time::timeout(shared.settings.bye_timeout, said).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(?bye, error = &error as &dyn std::error::Error, "no orderly close"),
-        Err(_) => tracing::debug!(?bye, "the client did not take the close in time"),
+    if tokio::time::timeout(shared.settings.bye_timeout, ended).await.is_err() {
+        tracing::debug!(?bye, "the client did not take the close in time");
     }
+}
+
+async fn close_in_order(ws: &mut WebSocketStream<Io>, bye: Utf8Bytes, close: CloseFrame) -> Result<(), WsError> {
+    ws.feed(Message::Text(bye)).await?;
+    ws.feed(Message::Close(Some(close))).await?;
+    ws.flush().await?;
+    // Until the client has answered the close. After a frame that could not be read there is nothing more.
+    while let Some(message) = ws.next().await {
+        message?;
+    }
+    Ok(())
+}
+
+/// Sends the answer to the client's close, which the library has queued.
+async fn answer_close(ws: &mut WebSocketStream<Io>, shared: &Shared) {
+    let answered = async {
+        // Fails once the answer is out, since the closing is complete then.
+        let _ = ws.flush().await;
+        linger(ws).await;
+    };
+    if tokio::time::timeout(shared.settings.bye_timeout, answered).await.is_err() {
+        tracing::debug!("the client did not end the connection in time");
+    }
+}
+
+/// Ends the connection from here, and reads until the client does too: bytes left unread would make the kernel reset it, and what
+/// was sent last could be lost.
+async fn linger(ws: &mut WebSocketStream<Io>) {
+    let io = ws.get_mut();
+    if io.shutdown().await.is_err() {
+        return;
+    }
+    // Not within the task, which every socket would pay for.
+    let mut scratch = vec![0; 4096];
+    while let Ok(1..) = io.read(&mut scratch).await {}
 }
 
 /// A random part of the spread, so that clients do not all come back at once.

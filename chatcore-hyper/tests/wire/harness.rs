@@ -14,7 +14,7 @@ use chatcore::{Chat, Settings};
 use chatcore_hyper::{Api, HttpSettings};
 use chatcore_sqlx::SqliteStore;
 use chatcore_sqlx::testing::TemporaryDatabase;
-use fastwebsockets::{FragmentCollector, Frame, OpCode, Payload};
+use fastwebsockets::{FragmentCollector, Frame, OpCode, Payload, WebSocketError};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::upgrade::Upgraded;
@@ -484,6 +484,16 @@ impl Socket {
     pub(crate) async fn write(&mut self, frame: Frame<'_>) {
         // The server may have closed already; what it said is read all the same.
         let _ = self.ws.write_frame(frame).await;
+    }
+
+    /// The server ends the connection, and does not reset it: then nothing that it sent before can be lost.
+    pub(crate) async fn end(&mut self) {
+        let end = tokio::time::timeout(PATIENCE, self.ws.read_frame()).await.expect("the connection stays");
+        match end {
+            Err(WebSocketError::UnexpectedEOF) => {}
+            Err(error) => panic!("{error} instead of the end"),
+            Ok(frame) => panic!("{:?} after the close", frame.opcode),
+        }
     }
 
     /// What comes next, past what was kept.

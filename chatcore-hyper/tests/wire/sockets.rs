@@ -20,6 +20,7 @@ on_every_store!(
     frames_take_effect_in_the_order_sent,
     malformed_frames,
     wrong_frames_close,
+    a_close_is_answered,
     too_many_frames_close,
     pings_and_heartbeat,
     expiry_and_auth,
@@ -301,6 +302,7 @@ async fn wrong_frames_close(store: Store) {
         socket.frame("hello").await;
         socket.write(frame).await;
         socket.bye("protocol", close).await;
+        socket.end().await;
     }
     // The largest legal frame is one.
     let mut socket = server.socket(&ada, "/ws").await;
@@ -308,6 +310,20 @@ async fn wrong_frames_close(store: Store) {
     largest.push_str(&" ".repeat(65_536 - largest.len()));
     socket.send_text(&largest).await;
     socket.ack("1").await;
+}
+
+async fn a_close_is_answered(store: Store) {
+    let server = Server::start(store).await;
+    let ada = server.person().await;
+    for (code, answer) in [(1000, 1000), (4000, 4000), (1005, 1002)] {
+        let mut socket = server.socket(&ada, "/ws").await;
+        socket.frame("hello").await;
+        socket.write(Frame::close(code, b"")).await;
+        // What comes behind the close is not looked at.
+        socket.write(Frame::new(true, OpCode::Ping, None, Payload::Owned(b"x".to_vec()))).await;
+        assert_eq!(socket.read().await, Got::Close(answer));
+        socket.end().await;
+    }
 }
 
 async fn too_many_frames_close(store: Store) {
