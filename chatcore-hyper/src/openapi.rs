@@ -152,6 +152,7 @@ fn common_errors(path: &str, operation: &Operation) -> Vec<(&'static str, &'stat
     }
     if path.starts_with("/ws") {
         errors.push(("403", "`forbidden`: not a member, or the origin is not allowed."));
+        errors.push(("426", "`upgrade_required`: a WebSocket of another version than 13."));
     }
     if operation.request_body.is_some() {
         errors.push(("413", "`too_large`."));

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use chatcore::hub::{Connection, Scope};
 use chatcore::id::RoomId;
 use chatcore::service::{AuthFailure, Hello, Principal};
@@ -57,15 +59,23 @@ fn accept_key(request: &Request<impl Sized>) -> Result<String, Problem> {
     {
         return Err(Problem::malformed("a WebSocket handshake over HTTP/1.1 is expected here"));
     }
-    if !has(header::SEC_WEBSOCKET_VERSION, "13") {
-        return Err(Problem::malformed("Sec-WebSocket-Version has to be 13"));
+    if headers.get(header::HOST).is_none() {
+        return Err(Problem::malformed("Host is missing"));
     }
-    let key = headers.get(header::SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes);
-    match key {
-        // 16 bytes in base64.
-        Some(key) if key.len() == 24 => Ok(derive_accept_key(key)),
-        _ => Err(Problem::malformed("Sec-WebSocket-Key is missing or not 16 bytes in base64")),
+    if only(headers, header::SEC_WEBSOCKET_VERSION) != Some(b"13") {
+        return Err(Problem::websocket_version());
     }
+    let key = only(headers, header::SEC_WEBSOCKET_KEY);
+    match key.filter(|key| BASE64_STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == 16)) {
+        Some(key) => Ok(derive_accept_key(key)),
+        None => Err(Problem::malformed("Sec-WebSocket-Key has to be there once, as 16 bytes in base64")),
+    }
+}
+
+/// The value of a header that may not be given twice.
+fn only(headers: &HeaderMap, name: header::HeaderName) -> Option<&[u8]> {
+    let mut values = headers.get_all(name).iter().map(HeaderValue::as_bytes);
+    values.next().filter(|_| values.next().is_none())
 }
 
 /// Answers a handshake, and begins the socket behind it.

@@ -74,6 +74,13 @@ async fn refused_handshakes_answer_over_http(store: Store) {
     refused(&format!("{path}?after=x"), &[("authorization", &adas)]).await.problem(400, "malformed");
     refused("/ws", &[("authorization", &adas), ("origin", "http://evil.example")]).await.problem(403, "forbidden");
     server.get(&ada, "/ws").await.problem(400, "malformed");
+    // Given a second time beside the good one.
+    let key = fastwebsockets::handshake::generate_key();
+    refused("/ws", &[("authorization", &adas), ("sec-websocket-key", &key)]).await.problem(400, "malformed");
+    let answer = refused("/ws", &[("authorization", &adas), ("sec-websocket-version", "8")]).await;
+    answer.problem(426, "upgrade_required");
+    assert_eq!(answer.headers["sec-websocket-version"], "13");
+    assert_eq!(answer.headers["upgrade"], "websocket");
 }
 
 async fn refused_handshakes_of_browsers_answer_on_the_socket(store: Store) {
