@@ -1,4 +1,5 @@
-//! The server is killed under load and started again: what was acknowledged is there, once, and the numbers are dense.
+//! The server is killed under load and started again, or its disk is full for a while: what was acknowledged is there, once, and the numbers
+//! are dense.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::{HashMap, HashSet};
@@ -41,7 +42,26 @@ struct Process {
 
 impl Process {
     fn start(folder: &Path, listen: &str) -> Self {
-        let mut child = Command::new(binary())
+        Self::run(Command::new(binary()), folder, listen)
+    }
+
+    /// One whose files cannot grow beyond so many KiB, as on a disk that is full.
+    fn confined(folder: &Path, kib: u32) -> Self {
+        let mut command = Command::new("bash");
+        // An ignored signal stays ignored, so that the write fails and the process lives.
+        command.args(["-c", &format!("trap '' XFSZ; ulimit -S -f {kib}; exec \"$0\" \"$@\"")]).arg(binary());
+        Self::run(command, folder, "127.0.0.1:0")
+    }
+
+    /// The disk has room again.
+    fn release(&self) {
+        let pid = self.child.id().to_string();
+        let released = Command::new("prlimit").args(["--pid", &pid, "--fsize=unlimited:"]).status().unwrap();
+        assert!(released.success());
+    }
+
+    fn run(mut command: Command, folder: &Path, listen: &str) -> Self {
+        let mut child = command
             .args(["--listen", listen, "--store", &format!("sqlite:{}", folder.join("chat.db").display())])
             .args(["--logins-per-account", "off", "--logins-per-address", "off", "--registrations-per-address", "off"])
             .args(["--requests-per-user", "off", "--requests-per-address", "off", "--frames-per-second", "100000"])
@@ -232,4 +252,50 @@ fn it_stops_cleanly_when_asked() {
     let asked = Command::new("kill").args(["-TERM", &server.child.id().to_string()]).status().unwrap();
     assert!(asked.success());
     assert!(server.child.wait().unwrap().success());
+}
+
+/// While there is no room, what cannot be stored is refused as unavailable and what is stored can be read; when there is, it goes on by itself.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_loses_nothing_that_was_acknowledged() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Process::confined(folder.path(), 2048);
+    let client = Client::builder(TokioExecutor::new()).build_http();
+    let http = Http { client, address: server.address };
+    let (_, ada) = http.person("ada").await;
+    let (_, room) =
+        http.call("POST", "/chat-rooms", &ada, Some(json!({"kind": "group", "name": "full", "member_ids": []}))).await;
+    let path = format!("/messages/{}", room["id"].as_str().unwrap());
+    let post = async |key: usize| {
+        let body = format!("{key} {}", "x".repeat(3000));
+        http.call("POST", &path, &ada, Some(json!({"body": body, "client_id": key.to_string()}))).await
+    };
+    let mut acknowledged = Vec::new();
+    let full = loop {
+        let key = acknowledged.len();
+        let (status, answer) = post(key).await;
+        match status {
+            201 => acknowledged.push((key, answer["seq"].as_u64().unwrap())),
+            503 => break key,
+            other => panic!("{other}: {answer}"),
+        }
+        assert!(acknowledged.len() < 5000, "the disk is never full");
+    };
+    let (status, page) = http.call("GET", &format!("{path}?limit=1"), &ada, None).await;
+    assert_eq!((status, page["items"][0]["client_id"].as_str()), (200, Some((full - 1).to_string().as_str())));
+    server.release();
+    let again = tokio::time::timeout(Duration::from_secs(10), async {
+        loop {
+            if let (200 | 201, answer) = post(full).await {
+                return answer["seq"].as_u64().unwrap();
+            }
+        }
+    });
+    acknowledged.push((full, again.await.expect("it goes on by itself")));
+    for (key, seq) in acknowledged {
+        let (status, message) = http.call("GET", &format!("{path}/{seq}"), &ada, None).await;
+        assert_eq!((status, message["client_id"].as_str()), (200, Some(key.to_string().as_str())));
+        // Dense, so nothing else is there, and nothing twice. The first event is the own joining.
+        assert_eq!(seq, key as u64 + 2);
+    }
 }
