@@ -42,17 +42,6 @@ impl TemporaryDatabase {
         self.server.clone().database(&self.name)
     }
 
-    /// Its URL without a password, which test servers do not have.
-    pub fn url(&self) -> String {
-        format!(
-            "mysql://{}@{}:{}/{}",
-            self.server.get_username(),
-            self.server.get_host(),
-            self.server.get_port(),
-            self.name
-        )
-    }
-
     /// Opens a store in it.
     ///
     /// # Errors
