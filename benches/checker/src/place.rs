@@ -77,8 +77,22 @@ impl Database {
     async fn run(&self, action: &str) -> Result<(), Failure> {
         let mut command = Command::new(&self.script);
         command.arg(action).arg(self.folder.path()).arg(self.port.to_string());
-        let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().await?;
-        if status.success() { Ok(()) } else { Err(format!("{} {action}: {status}", self.script.display()).into()) }
+        // Into a file: a server that it starts may keep what it is given.
+        let log = self.folder.path().join("script.log");
+        let file = std::fs::File::create(&log)?;
+        let status = command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).status().await?;
+        if status.success() {
+            return Ok(());
+        }
+        let said = std::fs::read_to_string(log).unwrap_or_default();
+        Err(format!("{} {action}: {status}: {said}{}", self.script.display(), self.last_words()).into())
+    }
+
+    /// The ends of its logs.
+    fn last_words(&self) -> String {
+        let logs = ["log", "mongod.log", "mysqld.log"].map(|name| self.folder.path().join(name));
+        let logs = logs.iter().filter_map(|log| std::fs::read_to_string(log).ok());
+        logs.map(|log| log.lines().rev().take(20).collect::<Vec<_>>().join("\n")).collect()
     }
 
     /// Starts it, if it does not run.
