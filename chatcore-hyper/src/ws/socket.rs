@@ -47,6 +47,8 @@ enum Wake {
     Turn(Turn),
     Timer,
     WriteFailed,
+    /// The flush has made room for the answers that wait.
+    Room,
 }
 
 /// Why the loop ended.
@@ -153,6 +155,7 @@ impl Socket {
                     self.outbox.extend(answer);
                     None
                 }
+                Wake::Room => None,
                 Wake::Timer => self.tick(),
             };
             if let Some(end) = end {
@@ -191,8 +194,7 @@ impl Socket {
             return Poll::Ready(Wake::Timer);
         }
         if !self.dirty && !self.outbox.is_empty() {
-            // The flush has just made room.
-            cx.waker().wake_by_ref();
+            return Poll::Ready(Wake::Room);
         }
         Poll::Pending
     }
