@@ -18,6 +18,7 @@ mod body;
 mod dto;
 mod http_settings;
 mod openapi;
+mod opening;
 mod origin;
 mod page;
 mod problem;

@@ -10,6 +10,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tower_service::Service;
 
+use crate::opening::Opening;
 use crate::service::{Api, PeerAddress};
 
 /// Serves until `stop` is ready, then drains: no new connections, sockets get their `bye` (1012), requests under way end.
@@ -45,7 +46,14 @@ where
         .header_read_timeout(api.settings().header_timeout)
         // Heads are small; what hyper would keep for each idle connection otherwise is more than a socket costs.
         .max_buf_size(16 * 1024);
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(64).max_header_list_size(16 * 1024);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(64)
+        .max_header_list_size(16 * 1024)
+        // A connection whose client has gone is ended after as long as a socket's.
+        .keep_alive_interval(api.settings().heartbeat)
+        .keep_alive_timeout(api.settings().heartbeat);
     let graceful = GracefulShutdown::new();
     let mut stop = std::pin::pin!(stop);
     loop {
@@ -66,6 +74,7 @@ where
             tracing::debug!(error = &error as &dyn std::error::Error, "no TCP_NODELAY");
         }
         let service = WithPeer { service: service.clone(), peer: PeerAddress(peer) };
+        let stream = Opening::new(stream, api.settings().header_timeout);
         let connection =
             builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service));
         let connection = graceful.watch(connection.into_owned());

@@ -31,6 +31,8 @@ const TOKEN_PREFIX: &str = "bearer.";
 struct Offered<'a> {
     ours: bool,
     token: Option<&'a str>,
+    /// More than one, of which none can count.
+    tokens: bool,
 }
 
 fn offered(headers: &HeaderMap) -> Offered<'_> {
@@ -40,7 +42,7 @@ fn offered(headers: &HeaderMap) -> Offered<'_> {
         if protocol == PROTOCOL {
             offered.ours = true;
         } else if let Some(token) = protocol.strip_prefix(TOKEN_PREFIX) {
-            offered.token = Some(token);
+            offered.tokens |= offered.token.replace(token).is_some();
         }
     }
     offered
@@ -84,6 +86,9 @@ pub(crate) async fn handshake<B: Send>(api: &Api, request: &mut Request<B>, call
     let offered = offered(&call.headers);
     if api.chat().is_draining() {
         return Err(Problem::draining());
+    }
+    if offered.tokens {
+        return Err(Problem::malformed("only one token may be offered as a subprotocol"));
     }
     // A browser shows its page neither status nor body of a refused handshake, so there the socket has to tell.
     let tells_by_socket = bearer(&call.headers).is_none() && offered.token.is_some();

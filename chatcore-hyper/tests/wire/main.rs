@@ -7,6 +7,7 @@
 mod errors;
 mod halves;
 mod harness;
+mod hostile;
 mod live;
 mod mounts;
 mod shapes;

@@ -1,0 +1,175 @@
+//! Clients that are slow, silent or wild: each gets its answer, and the others notice nothing.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use crate::harness::{Got, PATIENCE, Server, Store};
+
+/// One that lets nobody dawdle over a request's head.
+async fn impatient() -> Server {
+    Server::with(Store::Memory, |_, http| http.header_timeout = Duration::from_millis(700)).await
+}
+
+/// Reads until the server ends the connection; what it said.
+async fn ended(mut stream: TcpStream) -> Vec<u8> {
+    let mut said = Vec::new();
+    tokio::time::timeout(PATIENCE, stream.read_to_end(&mut said)).await.expect("the connection stays").unwrap();
+    said
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_say_nothing_whole_are_ended() {
+    let server = impatient().await;
+    let ada = server.person().await;
+    // Nothing; what may yet be either version of HTTP; heads that never end.
+    for opening in
+        ["", "P", "PRI * HTTP/2.0\r\n", "G", "GET /healthz HTTP/1.1\r\n", "GET /ws HTTP/1.1\r\nhost: x\r\nupgrade: web"]
+    {
+        let mut streams = Vec::new();
+        for _ in 0..50 {
+            let mut stream = TcpStream::connect(server.address).await.unwrap();
+            stream.write_all(opening.as_bytes()).await.unwrap();
+            streams.push(stream);
+        }
+        // Others are served meanwhile.
+        server.get(&ada, "/auth/me").await.expect(200);
+        let began = Instant::now();
+        let said = join_all(streams.into_iter().map(ended)).await;
+        assert!(began.elapsed() < Duration::from_secs(5), "{opening:?}: {:?}", began.elapsed());
+        assert!(said.iter().all(|said| said.is_empty() || said.starts_with(b"HTTP/1.1 408")), "{opening:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_byte_now_and_then_does_not_keep_a_connection() {
+    let server = impatient().await;
+    let drip = async |text: &'static str| {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        let began = Instant::now();
+        let mut bytes = text.bytes().cycle();
+        // Until the server has ended it.
+        loop {
+            if stream.write_all(&[bytes.next().unwrap()]).await.is_err() {
+                return began.elapsed();
+            }
+            let mut byte = [0];
+            match tokio::time::timeout(Duration::from_millis(50), stream.read(&mut byte)).await {
+                Ok(Ok(0) | Err(_)) => return began.elapsed(),
+                _ => assert!(began.elapsed() < PATIENCE, "it stays"),
+            }
+        }
+    };
+    let drips = (0..100).map(|n| drip(if n % 2 == 0 { "GET /" } else { "PRI * HTTP/2.0\r\n\r\nSM\r\n\r" }));
+    for lived in join_all(drips).await {
+        assert!(lived < Duration::from_secs(5), "{lived:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_says_something_may_be_silent_afterwards() {
+    let server = impatient().await;
+    let ada = server.person().await;
+    let mut socket = server.started(&ada, json!({})).await;
+    // Longer than a head may take: a socket has its own signs of life.
+    assert!(tokio::time::timeout(Duration::from_millis(1500), socket.read_patiently()).await.is_err());
+    socket.send(json!({"type": "ping", "id": "1"})).await;
+    socket.ack("1").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn thousands_of_handshakes_with_bad_tokens_are_refused() {
+    const ATTEMPTS: usize = 10_000;
+    const AT_ONCE: usize = 50;
+    let server = Server::start(Store::Memory).await;
+    let ada = server.person().await;
+    let mut socket = server.started(&ada, json!({})).await;
+    let bad = format!("Bearer {}x", ada.token);
+    let attempts = (0..AT_ONCE).map(async |_| {
+        for _ in 0..ATTEMPTS / AT_ONCE {
+            server.handshake("/ws", &[("authorization", &bad)]).await.err().unwrap().problem(401, "unauthenticated");
+        }
+    });
+    let all = join_all(attempts);
+    let mut all = std::pin::pin!(all);
+    // Somebody else's socket is answered all the while.
+    let mut slowest = Duration::ZERO;
+    loop {
+        let began = Instant::now();
+        let answered = async {
+            socket.send(json!({"type": "ping", "id": "p"})).await;
+            socket.ack("p").await;
+        };
+        tokio::select! {
+            _ = &mut all => break,
+            () = answered => slowest = slowest.max(began.elapsed()),
+        }
+    }
+    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    assert_eq!(server.api.chat().stats().connections, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn subprotocols_are_taken_by_the_letter() {
+    let server = Server::start(Store::Memory).await;
+    let (ada, bob) = (server.person().await, server.person().await);
+    let offer = async |protocols: &str| server.handshake("/ws", &[("sec-websocket-protocol", protocols)]).await;
+    // Without ours, nobody knows how the two would speak.
+    for protocols in [format!("bearer.{}", ada.token), format!("chat, bearer.{}", ada.token)] {
+        offer(&protocols).await.err().unwrap().problem(400, "malformed");
+    }
+    for protocols in ["chatcore.v1", "chat", "CHATCORE.V1"] {
+        offer(protocols).await.err().unwrap().problem(401, "unauthenticated");
+    }
+    for protocols in ["chatcore.v1, bearer.", "chatcore.v1, bearer.x", "bearer.a.b.c, chatcore.v1"] {
+        let mut socket = offer(protocols).await.ok().unwrap();
+        socket.bye("revoked", 4401).await;
+    }
+    // Two tokens: which one would count?
+    let two = format!("chatcore.v1, bearer.{}, bearer.{}", ada.token, bob.token);
+    offer(&two).await.err().unwrap().problem(400, "malformed");
+    // The header counts, and a bad one is not made good by another.
+    let (good, bad) = (format!("chatcore.v1, bearer.{}", ada.token), "Bearer x");
+    let both = server.handshake("/ws", &[("sec-websocket-protocol", &good), ("authorization", bad)]).await;
+    both.err().unwrap().problem(401, "unauthenticated");
+    // More than any token is long.
+    let huge = format!("chatcore.v1, bearer.{}", "x".repeat(20_000));
+    assert_eq!(offer(&huge).await.err().unwrap().status.as_u16(), 431);
+}
+
+/// Promise 6: the server stops reading the frames of one who does not take the answers, and goes on when they are taken.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_who_does_not_take_answers_is_not_read_any_more() {
+    let server = Server::start(Store::Memory).await;
+    let (ada, bob) = (server.person().await, server.person().await);
+    let room = server.direct(&ada, &bob).await;
+    let mut socket = server.started(&ada, json!({})).await;
+    // Each answer is long, because it carries the id.
+    let id = |n: usize| format!("{n}-{}", "x".repeat(60));
+    let mut sent = 0;
+    let mut blocked = false;
+    while !blocked {
+        let frame = json!({"type": "message.send", "id": id(sent), "room": room, "body": "y".repeat(4000)});
+        blocked = tokio::time::timeout(Duration::from_secs(1), socket.send(frame)).await.is_err();
+        sent += usize::from(!blocked);
+        assert!(sent < 50_000, "the server reads on for ever");
+    }
+    // What it has read is done, and no more.
+    let stored = server.get(&bob, &format!("/chat-rooms/{room}")).await.expect(200)["head"].as_u64().unwrap();
+    assert!(stored <= sent as u64 + 2);
+    let mut last = 0;
+    let mut acks = 0;
+    while last < stored {
+        let got = tokio::time::timeout(Duration::from_secs(5), socket.read_patiently()).await;
+        match got.unwrap_or_else(|_| panic!("nothing after {last} of {stored}; acks {acks} of {sent}")) {
+            Got::Frame(frame) if frame["type"] == "ack" => acks += 1,
+            Got::Frame(frame) if frame["type"] == "event" => last = frame["seq"].as_u64().unwrap(),
+            Got::Frame(_) => {}
+            end => panic!("{end:?} at {last} of {stored}"),
+        }
+    }
+}
