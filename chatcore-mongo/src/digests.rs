@@ -11,12 +11,14 @@ use mongodb::options::Hint;
 use serde::Deserialize;
 use uuid::Uuid;
 
+use crate::append::named_posts;
+use crate::decide::Place;
 use crate::documents::{HEADS, HeadDoc, LOG, id, number, seq, uuid};
 use crate::error::corrupt;
 use crate::event::LogDoc;
-use crate::indexes::SENDERS;
-use crate::keys::{joined, split};
-use crate::lists::{BATCH, distinct, ids, piped};
+use crate::indexes::{POSTS, SENDERS};
+use crate::keys::{joined, split, split_log_key};
+use crate::lists::{BATCH, distinct, ids, in_session, piped};
 use crate::open::MongoStore;
 use crate::retry::Attempt;
 
@@ -37,14 +39,6 @@ struct CountRow {
     count: i64,
 }
 
-/// The head of a log, and its last post.
-#[derive(Deserialize)]
-struct LastRow {
-    _id: mongodb::bson::Uuid,
-    head: i64,
-    last: Vec<LogDoc>,
-}
-
 impl MongoStore {
     pub(crate) async fn try_digests(
         &self,
@@ -55,22 +49,32 @@ impl MongoStore {
         let session = &mut self.snapshot().await?;
         let rooms = distinct(markers.keys().copied());
         let mut digests: Vec<Digest> = Vec::with_capacity(rooms.len());
+        let (heads, log) = (self.frozen::<HeadDoc>(HEADS), self.frozen::<LogDoc>(LOG));
+        let mut posts: Vec<Place> = Vec::with_capacity(rooms.len());
         for chunk in rooms.chunks(BATCH) {
-            let pipeline = [
-                doc! { "$match": { "_id": { "$in": ids(chunk) } } },
-                doc! { "$lookup": { "from": LOG, "localField": "post", "foreignField": "_id", "as": "last" } },
-            ];
-            for LastRow { _id, head, mut last } in
-                piped(self.frozen::<HeadDoc>(HEADS).aggregate(pipeline), session).await?
-            {
+            let find = heads.find(doc! { "_id": { "$in": ids(chunk) } });
+            for HeadDoc { _id, head, post, .. } in in_session(find, session).await? {
+                posts.extend(post.as_ref().map(split_log_key).transpose()?);
                 digests.push(Digest {
                     room: RoomId::from_uuid(uuid(_id)),
                     head: seq(head)?,
-                    last_message: last.pop().map(LogDoc::message).transpose()?,
+                    last_message: None,
                     read: markers.get(&uuid(_id)).copied().unwrap_or(0),
                     unread: 0,
                 });
             }
+        }
+        // Not by `$lookup`, for which the server walks over a clustered collection that is not large.
+        let mut last: HashMap<RoomId, Message> = HashMap::with_capacity(posts.len());
+        for chunk in posts.chunks(BATCH) {
+            let find = log.find(named_posts(chunk)).hint(Hint::Name(POSTS.to_owned()));
+            for row in in_session(find, session).await? {
+                let message = row.message()?;
+                last.insert(message.room, message);
+            }
+        }
+        for digest in &mut digests {
+            digest.last_message = last.remove(&digest.room);
         }
         let senders: Vec<Binary> = digests.iter().map(|digest| joined(digest.room.uuid(), viewer.uuid())).collect();
         let own: HashMap<RoomId, Seq> =

@@ -40,6 +40,12 @@ async fn signal(pid: u32, name: &str) -> io::Result<()> {
     if status.success() { Ok(()) } else { Err(io::Error::other(format!("kill {name} {pid}: {status}"))) }
 }
 
+/// Whether a process is there, if only for its end (proc(5)); one that is dead and not asked for by its parent is not.
+fn lives(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['Z', 'X']))
+}
+
 /// A database server of our own, in a folder of our own.
 #[derive(Debug)]
 pub struct Database {
@@ -116,7 +122,7 @@ impl Database {
     pub async fn kill(&self) -> Result<(), Failure> {
         let pid = self.pid()?;
         signal(pid, "-KILL").await?;
-        while Path::new("/proc").join(pid.to_string()).join("exe").exists() {
+        while lives(pid) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         Ok(())
