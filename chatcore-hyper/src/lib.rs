@@ -17,6 +17,7 @@
 mod body;
 mod dto;
 mod http_settings;
+mod number;
 mod openapi;
 mod opening;
 mod origin;

@@ -128,7 +128,16 @@ impl Call {
         if !is_json(&self.headers) {
             return Err(Problem::unsupported_media_type());
         }
+        expect_object(&self.body)?;
         serde_json::from_slice(&self.body).map_err(|error| Problem::malformed(error.to_string()))
+    }
+}
+
+/// Refuses a JSON array, which serde would take for an object: the fields in the order in which they are declared.
+pub(crate) fn expect_object(json: &[u8]) -> Result<(), Problem> {
+    match json.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        Some(b'[') => Err(Problem::malformed("a JSON object is expected")),
+        _ => Ok(()),
     }
 }
 

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::dto::{HistoryDto, ListDto, MessageDto, UserDto};
+use crate::number::Whole;
 use crate::problem::{Problem, ProblemBody};
 use crate::request::{Call, Reply, json, list as page, no_content, ok};
 
@@ -21,8 +22,8 @@ pub(crate) struct NewMessageDto {
     #[schema(max_length = 64)]
     client_id: Option<String>,
     /// The `seq` of a message of the room.
-    #[schema(minimum = 1)]
-    reply_to: Option<u64>,
+    #[schema(value_type = Option<u64>, minimum = 1)]
+    reply_to: Option<Whole>,
 }
 
 /// A new body.
@@ -44,7 +45,8 @@ pub(crate) struct EditDto {
 pub(crate) async fn post(call: Call) -> Reply {
     let body: NewMessageDto = call.json()?;
     let (caller, room) = (call.caller()?, call.room()?);
-    let input = PostInput { body: &body.body, client_id: body.client_id.as_deref(), reply_to: body.reply_to };
+    let input =
+        PostInput { body: &body.body, client_id: body.client_id.as_deref(), reply_to: body.reply_to.map(|seq| seq.0) };
     let receipt = call.chat.post(caller, room, input).await?;
     match receipt.message {
         Some(message) => json(StatusCode::CREATED, &MessageDto::from(&message)),

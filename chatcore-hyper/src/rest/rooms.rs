@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use super::friends::parse_id;
 use crate::dto::{EventsDto, ListDto, MemberDto, ReadStateDto, RoomDto, RoomStatusDto, RoomSummaryDto};
+use crate::number::Whole;
 use crate::problem::{Problem, ProblemBody};
 use crate::request::{Call, Reply, json, list as page, no_content, ok};
 
@@ -60,8 +61,8 @@ pub(crate) struct RoleChangeDto {
 #[schema(as = ReadChange)]
 pub(crate) struct ReadDto {
     /// The number of any event.
-    #[schema(minimum = 1)]
-    seq: u64,
+    #[schema(value_type = u64, minimum = 1)]
+    seq: Whole,
 }
 
 fn parse_ids(field: &'static str, ids: &[String]) -> Result<Vec<UserId>, Problem> {
@@ -219,7 +220,7 @@ pub(crate) async fn change_role(call: Call) -> Reply {
 pub(crate) async fn mark_read(call: Call) -> Reply {
     let body: ReadDto = call.json()?;
     let room = call.room()?;
-    let state = call.chat.mark_read(call.caller()?, room, body.seq).await?;
+    let state = call.chat.mark_read(call.caller()?, room, body.seq.0).await?;
     ok(&ReadStateDto::new(room, &state))
 }
 

@@ -8,7 +8,9 @@ use chatcore::view::PresenceStatus;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::number::Whole;
 use crate::problem::Problem;
+use crate::request::expect_object;
 
 /// Rooms that one `resume` may name.
 const MAX_RESUME_ROOMS: usize = 1000;
@@ -57,26 +59,26 @@ struct SendBody {
     room: Option<String>,
     body: String,
     client_id: Option<String>,
-    reply_to: Option<u64>,
+    reply_to: Option<Whole>,
 }
 
 #[derive(Deserialize)]
 struct EditBody {
     room: Option<String>,
-    seq: u64,
+    seq: Whole,
     body: String,
 }
 
 #[derive(Deserialize)]
 struct SeqBody {
     room: Option<String>,
-    seq: u64,
+    seq: Whole,
 }
 
 #[derive(Deserialize)]
 struct ReactBody {
     room: Option<String>,
-    seq: u64,
+    seq: Whole,
     emoji: String,
 }
 
@@ -93,7 +95,7 @@ struct PresenceBody {
 
 #[derive(Deserialize)]
 struct ResumeBody {
-    rooms: HashMap<String, u64>,
+    rooms: HashMap<String, Whole>,
     #[serde(default)]
     more: bool,
 }
@@ -105,11 +107,9 @@ struct AuthBody {
 
 /// Reads a frame.
 pub(crate) fn decode(text: &str) -> Result<Frame, DecodeError> {
-    let envelope: Envelope = serde_json::from_str(text).map_err(|error| DecodeError {
-        id: None,
-        problem: Problem::malformed(error.to_string()),
-        malformed: true,
-    })?;
+    let envelope: Envelope = expect_object(text.as_bytes())
+        .and_then(|()| parse(text))
+        .map_err(|problem| DecodeError { id: None, problem, malformed: true })?;
     let id = envelope.id;
     if id.as_ref().is_some_and(|id| id.len() > MAX_ID) {
         let error = FieldError::new("id", FieldCode::TooLong, "has more than 128 bytes");
@@ -129,7 +129,7 @@ fn command(kind: &str, text: &str) -> Result<Command, Problem> {
         "message.send" => {
             let body: SendBody = parse(text)?;
             let room = room(body.room)?;
-            Command::Send { room, body: body.body, client_id: body.client_id, reply_to: body.reply_to }
+            Command::Send { room, body: body.body, client_id: body.client_id, reply_to: body.reply_to.map(|seq| seq.0) }
         }
         "message.edit" => {
             let body: EditBody = parse(text)?;
@@ -146,7 +146,7 @@ fn command(kind: &str, text: &str) -> Result<Command, Problem> {
         }
         "read" => {
             let body: SeqBody = parse(text)?;
-            Command::Read { room: room(body.room)?, seq: body.seq }
+            Command::Read { room: room(body.room)?, seq: body.seq.0 }
         }
         "typing" => {
             let body: TypingBody = parse(text)?;
@@ -174,7 +174,7 @@ fn resume(body: ResumeBody) -> Result<Command, Problem> {
     }
     let mut rooms = Vec::with_capacity(body.rooms.len());
     let mut errors = Vec::new();
-    for (room, position) in body.rooms {
+    for (room, Whole(position)) in body.rooms {
         match room.parse() {
             Ok(_) if position > Seq::MAX => {
                 errors.push(FieldError::new(format!("rooms.{room}"), FieldCode::Range, "is not a position"));
@@ -199,8 +199,8 @@ fn room(text: Option<String>) -> Result<Option<RoomId>, Problem> {
     text.map(|text| text.parse().map_err(|_| invalid("room", FieldCode::Format, "is not an id"))).transpose()
 }
 
-fn seq(number: u64) -> Result<Seq, Problem> {
-    Seq::new(number).ok_or_else(|| invalid("seq", FieldCode::Range, "is not a position"))
+fn seq(number: Whole) -> Result<Seq, Problem> {
+    Seq::new(number.0).ok_or_else(|| invalid("seq", FieldCode::Range, "is not a position"))
 }
 
 #[cfg(test)]
@@ -224,6 +224,7 @@ mod tests {
             format!(r#"{{"type":"typing","room":"{ROOM}","on":true}}"#),
             r#"{"type":"presence","status":"away"}"#.to_owned(),
             format!(r#"{{"type":"resume","id":"6","rooms":{{"{ROOM}":37}},"more":false}}"#),
+            format!(r#"{{"type":"resume","rooms":{{"{ROOM}":37.0}}}}"#),
             r#"{"type":"resume","rooms":{}}"#.to_owned(),
             r#"{"type":"auth","id":"7","token":"x"}"#.to_owned(),
             r#"{"type":"ping","id":"8"}"#.to_owned(),
@@ -237,6 +238,7 @@ mod tests {
         for (text, code, malformed) in [
             ("", "malformed", true),
             ("[]", "malformed", true),
+            (r#"["ping","1"]"#, "malformed", true),
             (r#"{"id":"1"}"#, "malformed", true),
             (r#"{"type":"message.send"}"#, "malformed", true),
             (r#"{"type":"read","seq":"1"}"#, "malformed", true),

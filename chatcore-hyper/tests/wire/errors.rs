@@ -34,6 +34,10 @@ async fn malformed_requests(store: Store) {
     for body in ["", "{", "[]", "null", r#"{"login":1,"password":"x"}"#, r#"{"login":"x"}"#] {
         server.raw("POST", "/auth/login", &[json_type], body).await.problem(400, "malformed");
     }
+    // Serde would read the fields in their order from it.
+    let token = format!("Bearer {}", ada.token);
+    let headers = [json_type, ("authorization", token.as_str())];
+    server.raw("PATCH", "/auth/me", &headers, r#" ["Ada", null]"#).await.problem(400, "malformed");
     for path in [
         "/users/x",
         "/users?ids=x",
