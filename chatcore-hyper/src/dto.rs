@@ -12,6 +12,7 @@ use chatcore::view::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::schema::{EmojiText, Id, Key, Place, Position, Time};
 use crate::time::rfc3339;
 
 /// A page of a list.
@@ -48,6 +49,7 @@ impl From<PresenceStatus> for PresenceStatusDto {
 pub(crate) struct PresenceDto {
     pub(crate) status: PresenceStatusDto,
     /// When the last of their connections went; null while one lives, before the first, and for those whom they have blocked.
+    #[schema(value_type = Option<Time>)]
     pub(crate) last_seen: Option<String>,
 }
 
@@ -61,11 +63,11 @@ impl From<Presence> for PresenceDto {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = User)]
 pub(crate) struct UserDto {
-    /// UUIDv7.
+    #[schema(value_type = Id)]
     pub(crate) id: String,
     pub(crate) username: String,
     pub(crate) display_name: String,
-    /// RFC 3339.
+    #[schema(value_type = Time)]
     pub(crate) created_at: String,
     pub(crate) presence: PresenceDto,
 }
@@ -127,6 +129,7 @@ pub(crate) struct TokensDto {
     access_token: String,
     refresh_token: String,
     /// Always `Bearer`.
+    #[schema(pattern = "^Bearer$")]
     token_type: &'static str,
     /// Seconds that the access token is good for.
     expires_in: u64,
@@ -149,9 +152,12 @@ impl From<TokenPair> for TokensDto {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Session)]
 pub(crate) struct SessionDto {
+    #[schema(value_type = Id)]
     id: String,
     device: Option<String>,
+    #[schema(value_type = Time)]
     created_at: String,
+    #[schema(value_type = Time)]
     last_used_at: String,
     /// Whether it is the one of this request.
     current: bool,
@@ -182,13 +188,16 @@ pub(crate) enum FriendshipStatusDto {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Friendship)]
 pub(crate) struct FriendshipDto {
+    #[schema(value_type = Id)]
     id: String,
     status: FriendshipStatusDto,
     requester: UserDto,
     addressee: UserDto,
     /// The other one, seen from the caller.
     friend: UserDto,
+    #[schema(value_type = Time)]
     created_at: String,
+    #[schema(value_type = Time)]
     updated_at: String,
 }
 
@@ -252,6 +261,7 @@ impl From<RoleDto> for Role {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = RoomSummary)]
 pub(crate) struct RoomSummaryDto {
+    #[schema(value_type = Id)]
     id: String,
     kind: RoomKindDto,
     /// Of a group.
@@ -262,15 +272,19 @@ pub(crate) struct RoomSummaryDto {
     /// The caller's.
     role: RoleDto,
     /// The number of the last event.
+    #[schema(value_type = Place)]
     head: u64,
     /// The caller's marker.
+    #[schema(value_type = Place)]
     read: u64,
     /// Messages of others after the marker; 1000 means that or more.
     unread: u32,
     /// The latest, perhaps a tombstone.
     last_message: Option<MessageDto>,
+    #[schema(value_type = Time)]
     created_at: String,
     /// The time of the last posted message, or of the creation.
+    #[schema(value_type = Time)]
     updated_at: String,
 }
 
@@ -303,6 +317,7 @@ impl From<&RoomSummary> for RoomSummaryDto {
 pub(crate) struct RoomDto {
     #[serde(flatten)]
     summary: RoomSummaryDto,
+    #[schema(value_type = Id)]
     created_by: String,
     /// The first 50, oldest first.
     members: Vec<MemberDto>,
@@ -324,8 +339,10 @@ impl From<&RoomView> for RoomDto {
 pub(crate) struct MemberDto {
     user: UserDto,
     role: RoleDto,
+    #[schema(value_type = Time)]
     joined_at: String,
     /// Their marker.
+    #[schema(value_type = Place)]
     read: u64,
 }
 
@@ -344,7 +361,9 @@ impl From<&MemberView> for MemberDto {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ReadState)]
 pub(crate) struct ReadStateDto {
+    #[schema(value_type = Id)]
     room: String,
+    #[schema(value_type = Place)]
     read: u64,
     unread: u32,
 }
@@ -359,8 +378,10 @@ impl ReadStateDto {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = RoomStatus)]
 pub(crate) struct RoomStatusDto {
+    #[schema(value_type = Id)]
     room: String,
     online_count: usize,
+    #[schema(value_type = Vec<Id>)]
     online: Vec<String>,
     /// Sockets that listen to the room.
     connections: usize,
@@ -389,6 +410,7 @@ pub(crate) enum MessageTypeDto {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Reaction)]
 pub(crate) struct ReactionDto {
+    #[schema(value_type = EmojiText)]
     emoji: String,
     count: u32,
     /// Whether the caller is among them.
@@ -399,18 +421,26 @@ pub(crate) struct ReactionDto {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Message)]
 pub(crate) struct MessageDto {
+    #[schema(value_type = Id)]
     room: String,
+    #[schema(value_type = Position)]
     seq: u64,
     /// The number of the last event that changed it.
+    #[schema(value_type = Position)]
     rev: u64,
     /// Null for a message of the host.
+    #[schema(value_type = Option<Id>)]
     sender: Option<String>,
     r#type: MessageTypeDto,
     /// Null exactly when it is deleted.
     body: Option<String>,
+    #[schema(value_type = Option<Key>)]
     client_id: Option<String>,
+    #[schema(value_type = Option<Position>)]
     reply_to: Option<u64>,
+    #[schema(value_type = Time)]
     created_at: String,
+    #[schema(value_type = Option<Time>)]
     edited_at: Option<String>,
     deleted: bool,
     reactions: Vec<ReactionDto>,
@@ -454,6 +484,7 @@ pub(crate) struct HistoryDto {
     has_before: bool,
     has_after: bool,
     /// The number of the room's last event.
+    #[schema(value_type = Place)]
     head: u64,
 }
 
@@ -477,19 +508,50 @@ pub(crate) enum EventDataDto {
     #[serde(rename = "message.posted")]
     Posted { message: Box<MessageDto> },
     #[serde(rename = "message.edited")]
-    Edited { seq: u64, body: Option<String>, edited_at: String },
+    Edited {
+        #[schema(value_type = Position)]
+        seq: u64,
+        body: Option<String>,
+        #[schema(value_type = Time)]
+        edited_at: String,
+    },
     #[serde(rename = "message.deleted")]
-    Deleted { seq: u64 },
+    Deleted {
+        #[schema(value_type = Position)]
+        seq: u64,
+    },
     #[serde(rename = "reaction.added")]
-    ReactionAdded { seq: u64, emoji: String },
+    ReactionAdded {
+        #[schema(value_type = Position)]
+        seq: u64,
+        #[schema(value_type = EmojiText)]
+        emoji: String,
+    },
     #[serde(rename = "reaction.removed")]
-    ReactionRemoved { seq: u64, emoji: String },
+    ReactionRemoved {
+        #[schema(value_type = Position)]
+        seq: u64,
+        #[schema(value_type = EmojiText)]
+        emoji: String,
+    },
     #[serde(rename = "member.joined")]
-    Joined { user: String, role: RoleDto },
+    Joined {
+        #[schema(value_type = Id)]
+        user: String,
+        role: RoleDto,
+    },
     #[serde(rename = "member.left")]
-    Left { user: String, reason: LeaveReasonDto },
+    Left {
+        #[schema(value_type = Id)]
+        user: String,
+        reason: LeaveReasonDto,
+    },
     #[serde(rename = "member.role")]
-    RoleChanged { user: String, role: RoleDto },
+    RoleChanged {
+        #[schema(value_type = Id)]
+        user: String,
+        role: RoleDto,
+    },
     #[serde(rename = "room.updated")]
     Renamed { name: String },
     #[serde(rename = "unknown")]
@@ -517,10 +579,14 @@ impl From<LeaveReason> for LeaveReasonDto {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Event)]
 pub(crate) struct EventDto {
+    #[schema(value_type = Id)]
     room: String,
+    #[schema(value_type = Position)]
     seq: u64,
+    #[schema(value_type = Time)]
     at: String,
     /// Null for the host.
+    #[schema(value_type = Option<Id>)]
     actor: Option<String>,
     #[serde(flatten)]
     data: EventDataDto,
@@ -570,6 +636,7 @@ pub(crate) struct EventsDto {
     /// Rising by `seq`.
     items: Vec<EventDto>,
     /// The number of the room's last event.
+    #[schema(value_type = Place)]
     head: u64,
     /// Whether the log goes on in the direction of reading.
     more: bool,

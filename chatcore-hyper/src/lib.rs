@@ -26,6 +26,7 @@ mod problem;
 mod request;
 mod rest;
 mod router;
+mod schema;
 mod serve;
 mod service;
 mod time;

@@ -8,6 +8,7 @@ use utoipa::{IntoParams, Modify, OpenApi};
 use crate::dto::EventDto;
 use crate::problem::ProblemBody;
 use crate::rest::{auth, friends, messages, operations, rooms, users};
+use crate::schema::{EmojiText, Id, Ids, Place, Position};
 
 /// A page of a list.
 #[derive(IntoParams)]
@@ -27,6 +28,7 @@ pub(crate) struct PageQuery {
 #[expect(dead_code, reason = "describes the path; handlers read it from the request")]
 pub(crate) struct RoomPath {
     /// The room.
+    #[param(value_type = Id)]
     room_id: String,
 }
 
@@ -36,9 +38,10 @@ pub(crate) struct RoomPath {
 #[expect(dead_code, reason = "describes the path; handlers read it from the request")]
 pub(crate) struct MessagePath {
     /// The room.
+    #[param(value_type = Id)]
     room_id: String,
     /// The message's number.
-    #[param(minimum = 1)]
+    #[param(value_type = Position)]
     seq: u64,
 }
 
@@ -48,11 +51,13 @@ pub(crate) struct MessagePath {
 #[expect(dead_code, reason = "describes the path; handlers read it from the request")]
 pub(crate) struct ReactionPath {
     /// The room.
+    #[param(value_type = Id)]
     room_id: String,
     /// The message's number.
-    #[param(minimum = 1)]
+    #[param(value_type = Position)]
     seq: u64,
     /// One grapheme of at most 32 bytes, percent-encoded.
+    #[param(value_type = EmojiText)]
     emoji: String,
 }
 
@@ -65,7 +70,7 @@ fn socket_for_all() {}
 
 /// A socket for one room.
 #[utoipa::path(get, path = "/ws/chat/{room_id}", tag = "sockets",
-    params(RoomPath, ("after" = Option<u64>, Query, description = "Begin with the events after this one.")),
+    params(RoomPath, ("after" = Option<Place>, Query, description = "Begin with the events after this one.")),
     responses(
         (status = 101, description = "A WebSocket (subprotocol `chatcore.v1` where the token came as one)."),
         (status = 404, description = "`not_found`.", body = ProblemBody, content_type = "application/problem+json"),
@@ -92,7 +97,7 @@ fn socket_for_room() {}
         socket_for_all, socket_for_room,
         operations::healthz, operations::readyz, operations::openapi_json, operations::docs,
     ),
-    components(schemas(EventDto, ProblemBody)),
+    components(schemas(EventDto, ProblemBody, Id, Ids, Place, Position, EmojiText)),
     modifiers(&Common),
     security(("bearer" = [])),
     tags(
@@ -150,7 +155,7 @@ fn common_errors(path: &str, operation: &Operation) -> Vec<(&'static str, &'stat
     if !open {
         errors.push(("401", "`unauthenticated`: no token, a bad or expired one, or its session has ended."));
     }
-    if path.starts_with("/ws") {
+    if operation.responses.responses.contains_key("101") {
         errors.push(("403", "`forbidden`: not a member, or the origin is not allowed."));
         errors.push(("426", "`upgrade_required`: a WebSocket of another version than 13."));
     }

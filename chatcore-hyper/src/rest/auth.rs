@@ -8,22 +8,23 @@ use utoipa::ToSchema;
 use crate::dto::{AccountDto, ListDto, SessionDto, TokensDto};
 use crate::problem::ProblemBody;
 use crate::request::{Call, Reply, json, list as page, no_content, ok};
+use crate::schema::Id;
 
 /// A new account.
 #[derive(Deserialize, ToSchema)]
 #[schema(as = Register)]
 pub(crate) struct RegisterDto {
     /// 3 to 32 of `a-z 0-9 _ .`, starting with a letter; upper case is folded.
-    #[schema(min_length = 3, max_length = 32)]
+    #[schema(min_length = 3, max_length = 32, pattern = "^[A-Za-z][A-Za-z0-9_.]*$")]
     username: String,
     /// As RFC 5321 allows, at most 254 bytes.
-    #[schema(max_length = 254)]
+    #[schema(min_length = 3, max_length = 254, format = Email)]
     email: String,
     /// 8 to 128 characters.
     #[schema(min_length = 8, max_length = 128)]
     password: String,
     /// 1 to 64 characters; the username when left out.
-    #[schema(max_length = 64)]
+    #[schema(min_length = 1, max_length = 64)]
     display_name: Option<String>,
 }
 
@@ -32,10 +33,12 @@ pub(crate) struct RegisterDto {
 #[schema(as = Login)]
 pub(crate) struct LoginDto {
     /// Username or e-mail address.
+    #[schema(min_length = 1)]
     login: String,
+    #[schema(min_length = 1)]
     password: String,
     /// What the device is called in the list of sessions; at most 100 characters.
-    #[schema(max_length = 100)]
+    #[schema(min_length = 1, max_length = 100)]
     device: Option<String>,
 }
 
@@ -50,9 +53,9 @@ pub(crate) struct RefreshDto {
 #[derive(Deserialize, ToSchema)]
 #[schema(as = ProfileChange)]
 pub(crate) struct ProfileChangeDto {
-    #[schema(max_length = 64)]
+    #[schema(min_length = 1, max_length = 64)]
     display_name: Option<String>,
-    #[schema(max_length = 254)]
+    #[schema(min_length = 3, max_length = 254, format = Email)]
     email: Option<String>,
 }
 
@@ -60,6 +63,7 @@ pub(crate) struct ProfileChangeDto {
 #[derive(Deserialize, ToSchema)]
 #[schema(as = PasswordChange)]
 pub(crate) struct PasswordChangeDto {
+    #[schema(min_length = 1)]
     current_password: String,
     #[schema(min_length = 8, max_length = 128)]
     new_password: String,
@@ -155,7 +159,7 @@ pub(crate) async fn sessions(call: Call) -> Reply {
 }
 
 /// Ends one of the caller's sessions.
-#[utoipa::path(delete, path = "/auth/sessions/{id}", tag = "auth", params(("id" = String, Path, description = "The session.")), responses(
+#[utoipa::path(delete, path = "/auth/sessions/{id}", tag = "auth", params(("id" = Id, Path, description = "The session.")), responses(
     (status = 204, description = "Ended."),
     (status = 404, description = "`not_found`.", body = ProblemBody, content_type = "application/problem+json"),
 ))]

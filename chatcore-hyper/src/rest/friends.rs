@@ -11,13 +11,29 @@ use utoipa::ToSchema;
 use crate::dto::{FriendshipDto, ListDto};
 use crate::problem::{Problem, ProblemBody};
 use crate::request::{Call, Reply, json, list as page, no_content, ok};
+use crate::schema::Id;
 
 /// Whom to ask: one of the two.
-#[derive(Deserialize, ToSchema)]
-#[schema(as = FriendRequest)]
+#[derive(Deserialize)]
 pub(crate) struct FriendRequestDto {
     user_id: Option<String>,
     username: Option<String>,
+}
+
+/// Whom to ask: one of the two.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[schema(as = FriendRequest)]
+#[expect(dead_code, reason = "describes the body, of which exactly one has to be given")]
+pub(crate) enum FriendRequestSchema {
+    ById {
+        #[schema(value_type = Id)]
+        user_id: String,
+    },
+    ByName {
+        #[schema(min_length = 3, max_length = 32, pattern = "^[A-Za-z][A-Za-z0-9_.]*$")]
+        username: String,
+    },
 }
 
 /// An answer to a request.
@@ -30,7 +46,7 @@ pub(crate) struct FriendAnswerDto {
 }
 
 /// Asks somebody. If they have asked already, both are friends now.
-#[utoipa::path(post, path = "/friends/request", tag = "friends", request_body = FriendRequestDto, responses(
+#[utoipa::path(post, path = "/friends/request", tag = "friends", request_body = FriendRequestSchema, responses(
     (status = 200, description = "Pending already, or accepted because the other had asked.", body = FriendshipDto),
     (status = 201, description = "Asked.", body = FriendshipDto),
     (status = 403, description = "`forbidden`: one of the two has blocked the other.", body = ProblemBody, content_type = "application/problem+json"),
@@ -58,7 +74,7 @@ pub(super) fn parse_id(field: &'static str, text: &str) -> Result<UserId, Proble
 
 /// Accepts or refuses a request. The same answer again changes nothing.
 #[utoipa::path(put, path = "/friends/{friendship_id}/status", tag = "friends", request_body = FriendAnswerDto,
-    params(("friendship_id" = String, Path, description = "The request.")),
+    params(("friendship_id" = Id, Path, description = "The request.")),
     responses(
         (status = 200, description = "Answered.", body = FriendshipDto),
         (status = 403, description = "`forbidden`: between others.", body = ProblemBody, content_type = "application/problem+json"),
@@ -90,7 +106,7 @@ pub(crate) async fn list(call: Call) -> Reply {
 /// Pending requests, newest first.
 #[utoipa::path(get, path = "/friends/requests", tag = "friends",
     params(
-        ("direction" = Option<String>, Query, description = "`incoming` (default) or `outgoing`."),
+        ("direction" = Option<String>, Query, pattern = "^(incoming|outgoing)$", description = "`incoming` (default) or `outgoing`."),
         crate::openapi::PageQuery,
     ),
     responses(
@@ -116,7 +132,7 @@ async fn rows(call: &Call, list: FriendshipList) -> Reply {
 
 /// Ends a friendship, or takes a request back.
 #[utoipa::path(delete, path = "/friends/{friendship_id}", tag = "friends",
-    params(("friendship_id" = String, Path, description = "The friendship or request.")),
+    params(("friendship_id" = Id, Path, description = "The friendship or request.")),
     responses(
         (status = 204, description = "Ended."),
         (status = 403, description = "`forbidden`: between others.", body = ProblemBody, content_type = "application/problem+json"),

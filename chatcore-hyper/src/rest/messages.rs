@@ -10,19 +10,20 @@ use crate::dto::{HistoryDto, ListDto, MessageDto, UserDto};
 use crate::number::Whole;
 use crate::problem::{Problem, ProblemBody};
 use crate::request::{Call, Reply, json, list as page, no_content, ok};
+use crate::schema::{Key, Place, Position};
 
 /// A message.
 #[derive(Deserialize, ToSchema)]
 #[schema(as = NewMessage)]
 pub(crate) struct NewMessageDto {
     /// 1 to 4000 characters.
-    #[schema(max_length = 4000)]
+    #[schema(min_length = 1, max_length = 4000)]
     body: String,
     /// The sender's own key, so that sending may be repeated; 1 to 64 printable ASCII characters.
-    #[schema(max_length = 64)]
+    #[schema(value_type = Option<Key>)]
     client_id: Option<String>,
     /// The `seq` of a message of the room.
-    #[schema(value_type = Option<u64>, minimum = 1)]
+    #[schema(value_type = Option<Position>)]
     reply_to: Option<Whole>,
 }
 
@@ -30,7 +31,7 @@ pub(crate) struct NewMessageDto {
 #[derive(Deserialize, ToSchema)]
 #[schema(as = MessageChange)]
 pub(crate) struct EditDto {
-    #[schema(max_length = 4000)]
+    #[schema(min_length = 1, max_length = 4000)]
     body: String,
 }
 
@@ -58,10 +59,10 @@ pub(crate) async fn post(call: Call) -> Reply {
 #[utoipa::path(get, path = "/messages/{room_id}", tag = "messages",
     params(
         crate::openapi::RoomPath,
-        ("before" = Option<u64>, Query, description = "Exclusive. At most one of the three."),
-        ("after" = Option<u64>, Query, description = "Exclusive; 0 is the beginning. At most one of the three."),
-        ("around" = Option<u64>, Query, description = "Inclusive. At most one of the three."),
-        ("limit" = Option<u32>, Query, description = "1 to 100; default 50."),
+        ("before" = Option<Position>, Query, description = "Exclusive. At most one of the three."),
+        ("after" = Option<Place>, Query, description = "Exclusive; 0 is the beginning. At most one of the three."),
+        ("around" = Option<Position>, Query, description = "Inclusive. At most one of the three."),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "1 to 100; default 50."),
     ),
     responses(
         (status = 200, description = "A page.", body = HistoryDto),

@@ -8,35 +8,50 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::friends::parse_id;
-use crate::dto::{EventsDto, ListDto, MemberDto, ReadStateDto, RoomDto, RoomStatusDto, RoomSummaryDto};
+use crate::dto::{EventsDto, ListDto, MemberDto, ReadStateDto, RoleDto, RoomDto, RoomStatusDto, RoomSummaryDto};
 use crate::number::Whole;
 use crate::problem::{Problem, ProblemBody};
 use crate::request::{Call, Reply, json, list as page, no_content, ok};
+use crate::schema::{Id, Key, Place, Position};
 
 /// A room: direct with `user_id`, or a group with `name` and `member_ids`.
-#[derive(Deserialize, ToSchema)]
-#[schema(as = NewRoom)]
+#[derive(Deserialize)]
 pub(crate) struct NewRoomDto {
-    /// `direct` or `group`.
-    #[schema(pattern = "^(direct|group)$")]
     kind: String,
-    /// The other one of a direct room.
     user_id: Option<String>,
-    /// Of a group; 1 to 80 characters.
-    #[schema(max_length = 80)]
     name: Option<String>,
-    /// Whom to add to a group from the start.
     member_ids: Option<Vec<String>>,
-    /// The maker's own key for a group, so that making it may be repeated; 1 to 64 printable ASCII characters.
-    #[schema(max_length = 64)]
     client_id: Option<String>,
+}
+
+/// A room: direct with `user_id`, or a group with `name` and `member_ids`.
+#[derive(ToSchema)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+#[schema(as = NewRoom)]
+#[expect(dead_code, reason = "describes the body, whose fields depend on its kind")]
+pub(crate) enum NewRoomSchema {
+    Direct {
+        /// The other one.
+        #[schema(value_type = Id)]
+        user_id: String,
+    },
+    Group {
+        #[schema(min_length = 1, max_length = 80)]
+        name: String,
+        /// Whom to add from the start.
+        #[schema(value_type = Option<Vec<Id>>)]
+        member_ids: Option<Vec<String>>,
+        /// The maker's own key, so that making it may be repeated.
+        #[schema(value_type = Option<Key>)]
+        client_id: Option<String>,
+    },
 }
 
 /// A new name.
 #[derive(Deserialize, ToSchema)]
 #[schema(as = RoomChange)]
 pub(crate) struct RenameDto {
-    #[schema(max_length = 80)]
+    #[schema(min_length = 1, max_length = 80)]
     name: String,
 }
 
@@ -44,6 +59,7 @@ pub(crate) struct RenameDto {
 #[derive(Deserialize, ToSchema)]
 #[schema(as = NewMembers)]
 pub(crate) struct NewMembersDto {
+    #[schema(value_type = Vec<Id>, min_items = 1)]
     user_ids: Vec<String>,
 }
 
@@ -51,8 +67,7 @@ pub(crate) struct NewMembersDto {
 #[derive(Deserialize, ToSchema)]
 #[schema(as = RoleChange)]
 pub(crate) struct RoleChangeDto {
-    /// `owner`, `admin` or `member`.
-    #[schema(pattern = "^(owner|admin|member)$")]
+    #[schema(value_type = RoleDto)]
     role: String,
 }
 
@@ -61,7 +76,7 @@ pub(crate) struct RoleChangeDto {
 #[schema(as = ReadChange)]
 pub(crate) struct ReadDto {
     /// The number of any event.
-    #[schema(value_type = u64, minimum = 1)]
+    #[schema(value_type = Position)]
     seq: Whole,
 }
 
@@ -78,7 +93,7 @@ fn parse_ids(field: &'static str, ids: &[String]) -> Result<Vec<UserId>, Problem
 }
 
 /// Opens the direct room of a pair, or makes a group.
-#[utoipa::path(post, path = "/chat-rooms", tag = "rooms", request_body = NewRoomDto, responses(
+#[utoipa::path(post, path = "/chat-rooms", tag = "rooms", request_body = NewRoomSchema, responses(
     (status = 200, description = "The room that the pair already has, or that was made under this `client_id`.", body = RoomDto),
     (status = 201, description = "Made.", body = RoomDto),
     (status = 403, description = "`forbidden`: one of the two has blocked the other.", body = ProblemBody, content_type = "application/problem+json"),
@@ -173,7 +188,7 @@ pub(crate) async fn add_members(call: Call) -> Reply {
 
 /// Leaves, or removes somebody: an owner anybody, an admin plain members. Also a success for one who is not there.
 #[utoipa::path(delete, path = "/chat-rooms/{room_id}/members/{user_id}", tag = "rooms",
-    params(crate::openapi::RoomPath, ("user_id" = String, Path, description = "Who goes.")),
+    params(crate::openapi::RoomPath, ("user_id" = Id, Path, description = "Who goes.")),
     responses(
         (status = 204, description = "Not a member."),
         (status = 403, description = "`forbidden`.", body = ProblemBody, content_type = "application/problem+json"),
@@ -187,7 +202,7 @@ pub(crate) async fn remove_member(call: Call) -> Reply {
 
 /// Gives a member another role; by an owner.
 #[utoipa::path(put, path = "/chat-rooms/{room_id}/members/{user_id}/role", tag = "rooms", request_body = RoleChangeDto,
-    params(crate::openapi::RoomPath, ("user_id" = String, Path, description = "Who gets it.")),
+    params(crate::openapi::RoomPath, ("user_id" = Id, Path, description = "Who gets it.")),
     responses(
         (status = 200, description = "Given.", body = RoomDto),
         (status = 403, description = "`forbidden`.", body = ProblemBody, content_type = "application/problem+json"),
@@ -228,9 +243,9 @@ pub(crate) async fn mark_read(call: Call) -> Reply {
 #[utoipa::path(get, path = "/chat-rooms/{room_id}/events", tag = "rooms",
     params(
         crate::openapi::RoomPath,
-        ("after" = Option<u64>, Query, description = "Exclusive; 0 is the beginning. Excludes `before`."),
-        ("before" = Option<u64>, Query, description = "Exclusive. Excludes `after`."),
-        ("limit" = Option<u32>, Query, description = "1 to 100; default 50."),
+        ("after" = Option<Place>, Query, description = "Exclusive; 0 is the beginning. Excludes `before`."),
+        ("before" = Option<Position>, Query, description = "Exclusive. Excludes `after`."),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "1 to 100; default 50."),
     ),
     responses(
         (status = 200, description = "Events.", body = EventsDto),

@@ -7,6 +7,7 @@ use chatcore::store::SearchPosition;
 use crate::dto::{ListDto, ProfileDto, UserDto};
 use crate::problem::{Problem, ProblemBody};
 use crate::request::{Call, Reply, list as page, no_content, ok};
+use crate::schema::{Id, Ids};
 
 /// Users that one asks for by id, at most.
 const MAX_IDS: usize = 100;
@@ -14,8 +15,8 @@ const MAX_IDS: usize = 100;
 /// Users by id, or by what their username or display name starts with.
 #[utoipa::path(get, path = "/users", tag = "users",
     params(
-        ("ids" = Option<String>, Query, description = "1 to 100 ids, comma-separated; unknown ones are left out. Excludes `q`."),
-        ("q" = Option<String>, Query, description = "What the name starts with; at least 2 characters. Excludes `ids`."),
+        ("ids" = Option<Ids>, Query, description = "1 to 100 ids, comma-separated; unknown ones are left out. Excludes `q`."),
+        ("q" = Option<String>, Query, min_length = 2, max_length = 64, description = "What the name starts with; at least 2 characters. Excludes `ids`."),
         crate::openapi::PageQuery,
     ),
     responses(
@@ -48,7 +49,7 @@ pub(crate) async fn list(call: Call) -> Reply {
 }
 
 /// A user, and what is between them and the caller.
-#[utoipa::path(get, path = "/users/{id}", tag = "users", params(("id" = String, Path, description = "The user.")), responses(
+#[utoipa::path(get, path = "/users/{id}", tag = "users", params(("id" = Id, Path, description = "The user.")), responses(
     (status = 200, description = "The user.", body = ProfileDto),
     (status = 404, description = "`not_found`.", body = ProblemBody, content_type = "application/problem+json"),
 ))]
@@ -66,7 +67,7 @@ pub(crate) async fn blocked(call: Call) -> Reply {
 }
 
 /// Blocks a user: ends the friendship and any request. Idempotent.
-#[utoipa::path(put, path = "/users/{id}/block", tag = "users", params(("id" = String, Path, description = "The user.")), responses(
+#[utoipa::path(put, path = "/users/{id}/block", tag = "users", params(("id" = Id, Path, description = "The user.")), responses(
     (status = 204, description = "Blocked."),
     (status = 404, description = "`not_found`.", body = ProblemBody, content_type = "application/problem+json"),
     (status = 409, description = "`rule`: `self`.", body = ProblemBody, content_type = "application/problem+json"),
@@ -77,7 +78,7 @@ pub(crate) async fn block(call: Call) -> Reply {
 }
 
 /// Takes a block back. Idempotent.
-#[utoipa::path(delete, path = "/users/{id}/block", tag = "users", params(("id" = String, Path, description = "The user.")), responses(
+#[utoipa::path(delete, path = "/users/{id}/block", tag = "users", params(("id" = Id, Path, description = "The user.")), responses(
     (status = 204, description = "Not blocked."),
     (status = 404, description = "`not_found`.", body = ProblemBody, content_type = "application/problem+json"),
     (status = 409, description = "`rule`: `self`.", body = ProblemBody, content_type = "application/problem+json"),
