@@ -31,11 +31,10 @@ def _interrupted(number: int, _frame: object) -> None:
 class Server:
     """A running server."""
 
-    def __init__(self, url: str, process: subprocess.Popen[str]) -> None:
+    def __init__(self, url: str) -> None:
         self.url = url
         self.host, port = url.removeprefix("http://").split(":")
         self.port = int(port)
-        self.process = process
 
     def call(self, method: str, path: str, body: Any = None, token: str | None = None) -> Any:
         """A REST call that has to succeed."""
@@ -82,7 +81,7 @@ def running(binary: str, log: Path, *options: str) -> Iterator[Server]:
             line = process.stdout.readline()
             if not line.startswith(READY):
                 raise SystemExit(f"the server did not start: {log}")
-            yield Server(line.removeprefix(READY).strip().rstrip("/"), process)
+            yield Server(line.removeprefix(READY).strip().rstrip("/"))
             if process.poll() is not None:
                 raise SystemExit(f"the server ended by itself ({process.returncode}): {log}")
         finally:
