@@ -25,6 +25,8 @@ const MAX_IDS: usize = 100;
     ))]
 pub(crate) async fn list(call: Call) -> Reply {
     let caller = call.caller()?;
+    // Read for either, so that what is wrong is refused even where it would not be needed.
+    let (after, limit) = (call.cursor::<SearchPosition>()?, call.limit()?);
     match (call.query("ids")?, call.query("q")?) {
         (Some(_), Some(_)) => Err(Problem::malformed("ids and q exclude one another")),
         (None, None) => Err(Problem::malformed("ids or q has to be given")),
@@ -41,8 +43,7 @@ pub(crate) async fn list(call: Call) -> Reply {
             ok(&ListDto { items: users.iter().map(UserDto::from).collect(), next: None })
         }
         (None, Some(query)) => {
-            let after = call.cursor::<SearchPosition>()?;
-            let users = call.chat.search_users(caller, query, after.as_ref(), call.limit()?).await?;
+            let users = call.chat.search_users(caller, query, after.as_ref(), limit).await?;
             page(&users, |user| UserDto::from(user))
         }
     }

@@ -45,6 +45,8 @@ async fn malformed_requests(store: Store) {
         "/users",
         "/users?q=ab&ids=01920000-0000-7000-8000-000000000001",
         "/users?q=ab&q=cd",
+        "/users?ids=01920000-0000-7000-8000-000000000001&limit=x",
+        "/users?ids=01920000-0000-7000-8000-000000000001&cursor=x",
         "/friends?cursor=x",
         "/friends?limit=x",
         "/friends?limit=-1",
