@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from typing import Callable, Iterator
+from collections.abc import Callable, Iterator
 
 from peer import (
     BINARY,
@@ -177,13 +177,15 @@ def pings() -> None:
         def ten(peer: Peer, chop: int | None = chop) -> None:
             for index in range(10):
                 peer.send(PING, b"payload-%d" % index, chop=chop)
-            seen = []
+            seen: list[bytes] = []
             while not seen or seen[-1] != b"payload-9":
                 seen.append(peer.expect(PONG, "a pong").payload)
             peer.close()
             if len(seen) < 10:
                 # RFC 6455 §5.5.3: an endpoint may answer the latest ping alone.
-                raise NonStrict(f"10 pings in a row get {len(seen)} pongs, the last for the latest, as RFC 6455 §5.5.3 allows (tungstenite)")
+                raise NonStrict(
+                    f"10 pings in a row get {len(seen)} pongs, the last for the latest, as RFC 6455 §5.5.3 allows (tungstenite)"
+                )
 
         case(number, "10 pings in a row" + (", byte by byte" if chop else ""))(ten)
 
@@ -609,7 +611,9 @@ def limits() -> None:
             peer.expect_failed(1003)
 
         def too_many(peer: Peer, size: int = size) -> None:
-            peer.send_raw(b"".join(encode(TEXT if at == 0 else 0, piece, fin=False) for at, piece in enumerate(parts(ping(1024 * kib), size))))
+            peer.send_raw(
+                b"".join(encode(TEXT if at == 0 else 0, piece, fin=False) for at, piece in enumerate(parts(ping(1024 * kib), size)))
+            )
             peer.expect_failed(1009)
 
         case(f"9.3.{index}", f"text of 64 KiB in fragments of {size} bytes")(fragmented)
@@ -692,14 +696,22 @@ def compression() -> None:
 # --- H: the handshake
 
 
-def replaced(peer: Peer, name: str, *values: str) -> list[tuple[str, str]]:
-    """The headers of a good handshake with other values for one of them."""
-    rest = [pair for pair in peer.headers() if pair[0] != name]
-    return rest + [(name, value) for value in values]
+Headers = list[tuple[str, str]]
+Change = Callable[[Peer], Headers]
+
+
+def replaced(name: str, *values: str) -> Change:
+    """The headers of a good handshake with other values, or none, for one of them."""
+
+    def change(peer: Peer) -> Headers:
+        rest = [pair for pair in peer.headers() if pair[0] != name]
+        return rest + [(name, value) for value in values]
+
+    return change
 
 
 def handshakes() -> None:
-    def good(number: str, about: str, change: Callable[[Peer], list[tuple[str, str]]], line: str = "GET /ws HTTP/1.1") -> None:
+    def good(number: str, about: str, change: Change, line: str = "GET /ws HTTP/1.1") -> None:
         def run(peer: Peer) -> None:
             peer.check_accepted(peer.request(change(peer), line))
             peer.expect_hello()
@@ -708,7 +720,7 @@ def handshakes() -> None:
 
         case(number, about, opened=False)(run)
 
-    def bad(number: str, about: str, status: int, change: Callable[[Peer], list[tuple[str, str]]], line: str = "GET /ws HTTP/1.1") -> None:
+    def bad(number: str, about: str, status: int, change: Change, line: str = "GET /ws HTTP/1.1") -> None:
         def run(peer: Peer) -> None:
             answer = peer.request(change(peer), line)
             if answer.status != status:
@@ -726,10 +738,10 @@ def handshakes() -> None:
 
     good("H.1.1", "header names in lower case", lambda peer: [(name.lower(), value) for name, value in peer.headers()])
     good("H.1.2", "header names in upper case", lambda peer: [(name.upper(), value) for name, value in peer.headers()])
-    good("H.1.3", "Connection: keep-alive, Upgrade", lambda peer: replaced(peer, "Connection", "keep-alive, Upgrade"))
-    good("H.1.4", "Connection twice", lambda peer: replaced(peer, "Connection", "keep-alive", "Upgrade"))
-    good("H.1.5", "Upgrade: WebSocket", lambda peer: replaced(peer, "Upgrade", "WebSocket"))
-    good("H.1.6", "Upgrade: foo, websocket", lambda peer: replaced(peer, "Upgrade", "foo, websocket"))
+    good("H.1.3", "Connection: keep-alive, Upgrade", replaced("Connection", "keep-alive, Upgrade"))
+    good("H.1.4", "Connection twice", replaced("Connection", "keep-alive", "Upgrade"))
+    good("H.1.5", "Upgrade: WebSocket", replaced("Upgrade", "WebSocket"))
+    good("H.1.6", "Upgrade: foo, websocket", replaced("Upgrade", "foo, websocket"))
     good("H.1.7", "white space around values", lambda peer: [(name, f" \t{value}\t ") for name, value in peer.headers()])
     good("H.1.8", "headers in another order", lambda peer: peer.headers()[::-1])
     good("H.1.9", "headers that nobody knows", lambda peer: [*peer.headers(), ("X-Anything", "a" * 1000)])
@@ -777,28 +789,28 @@ def handshakes() -> None:
         peer.expect_failed(4401, "revoked")
 
     for index, name in enumerate(("Upgrade", "Connection", "Sec-WebSocket-Key", "Host"), 1):
-        bad(f"H.2.{index}", f"no {name}", 400, lambda peer, name=name: replaced(peer, name))
-    bad("H.2.5", "Connection: close", 400, lambda peer: replaced(peer, "Connection", "close"))
-    bad("H.2.6", "Upgrade: h2c", 400, lambda peer: replaced(peer, "Upgrade", "h2c"))
+        bad(f"H.2.{index}", f"no {name}", 400, replaced(name))
+    bad("H.2.5", "Connection: close", 400, replaced("Connection", "close"))
+    bad("H.2.6", "Upgrade: h2c", 400, replaced("Upgrade", "h2c"))
     bad("H.2.7", "HTTP/1.0", 400, lambda peer: peer.headers(), "GET /ws HTTP/1.0")
     bad("H.2.8", "POST", 405, lambda peer: [*peer.headers(), ("Content-Length", "0")], "POST /ws HTTP/1.1")
-    bad("H.2.9", "no token", 401, lambda peer: replaced(peer, "Authorization"))
-    bad("H.2.10", "a token that is none", 401, lambda peer: replaced(peer, "Authorization", "Bearer none"))
+    bad("H.2.9", "no token", 401, replaced("Authorization"))
+    bad("H.2.10", "a token that is none", 401, replaced("Authorization", "Bearer none"))
     bad("H.2.11", "a foreign origin", 403, lambda peer: [*peer.headers(), ("Origin", "https://evil.example")])
     bad("H.2.12", "a room that is none", 400, lambda peer: peer.headers(), "GET /ws/chat/none HTTP/1.1")
     unknown = "GET /ws/chat/01920000-0000-7000-8000-000000000001 HTTP/1.1"
     bad("H.2.13", "an unknown room", 404, lambda peer: peer.headers(), unknown)
     for index, key in enumerate(("", "short", "A" * 22, "A" * 24, "!" * 22 + "==", "A" * 44 + "==="), 1):
-        bad(f"H.3.{index}", f"Sec-WebSocket-Key: {key}", 400, lambda peer, key=key: replaced(peer, "Sec-WebSocket-Key", key))
-    bad("H.3.7", "Sec-WebSocket-Key twice", 400, lambda peer: replaced(peer, "Sec-WebSocket-Key", peer.key, peer.key))
+        bad(f"H.3.{index}", f"Sec-WebSocket-Key: {key}", 400, replaced("Sec-WebSocket-Key", key))
+    bad("H.3.7", "Sec-WebSocket-Key twice", 400, lambda peer: [*peer.headers(), ("Sec-WebSocket-Key", peer.key)])
     for index, version in enumerate(("8", "14", "0", "256", "", "x", "8, 13"), 1):
         bad(
             f"H.4.{index}",
             f"Sec-WebSocket-Version: {version}",
             426,
-            lambda peer, version=version: replaced(peer, "Sec-WebSocket-Version", version),
+            replaced("Sec-WebSocket-Version", version),
         )
-    bad("H.4.8", "no Sec-WebSocket-Version", 426, lambda peer: replaced(peer, "Sec-WebSocket-Version"))
+    bad("H.4.8", "no Sec-WebSocket-Version", 426, replaced("Sec-WebSocket-Version"))
 
 
 # --- X: what Autobahn leaves out

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from seed import World, fill
-from server import Server, running
+from server import Server, end_with_parent, running
 
 HERE = Path(__file__).parent
 # Where a real value is put, and how often; everything else is made up.
@@ -75,7 +75,9 @@ def failed(junit: Path) -> int:
 
 def report(answers: dict[str, dict[str, int]], artifacts: Path) -> int:
     """How each operation was answered; the number of answers."""
-    rows = [f"{name}\t{' '.join(f'{status}:{count}' for status, count in sorted(counts.items()))}" for name, counts in sorted(answers.items())]
+    rows = [
+        f"{name}\t{' '.join(f'{status}:{count}' for status, count in sorted(counts.items()))}" for name, counts in sorted(answers.items())
+    ]
     (artifacts / "answers.tsv").write_text("\n".join(["operation\tstatus:answers", *rows]) + "\n")
     return sum(sum(counts.values()) for counts in answers.values())
 
@@ -100,7 +102,7 @@ def main(binary: str, folder: str, *options: str) -> int:
         command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(config(server, world, artifacts))]
         command += ["run", f"{server.url}/openapi.json", "--report-dir", str(artifacts), "--report-junit-path", str(junit), *options]
         environment = os.environ | {"CHATCORE_FUZZ": json.dumps(facts), "SCHEMATHESIS_HOOKS": "fuzz_hooks", "PYTHONPATH": str(HERE)}
-        status = subprocess.run(command, env=environment, cwd=artifacts, stdin=subprocess.DEVNULL, check=False).returncode
+        fuzzed = subprocess.run(command, env=environment, cwd=artifacts, stdin=subprocess.DEVNULL, preexec_fn=end_with_parent, check=False)
         server.call("GET", "/readyz")
     answers = json.loads(answers_file.read_text())
     missing = unreached(document, answers)
@@ -108,7 +110,7 @@ def main(binary: str, folder: str, *options: str) -> int:
         print(f"FAILED {name}: was never called with success")
     failures = failed(junit) + len(missing)
     print(f"{len(answers)} operations fuzzed, {report(answers, artifacts)} answers, {failures} failed")
-    return 1 if status or missing else 0
+    return 1 if fuzzed.returncode or missing else 0
 
 
 if __name__ == "__main__":

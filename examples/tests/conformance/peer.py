@@ -12,7 +12,8 @@ import json
 import random
 import socket
 import time
-from typing import Any, Iterable
+from collections.abc import Iterable
+from typing import Any
 
 TEXT, BINARY, CLOSE, PING, PONG, CONTINUATION = 1, 2, 8, 9, 10, 0
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"

@@ -29,7 +29,7 @@ class World:
 
 def session_of(server: Server, token: str) -> str:
     sessions = server.call("GET", "/auth/sessions", token=token)["items"]
-    return next(session["id"] for session in sessions if session["current"])
+    return str(next(session["id"] for session in sessions if session["current"]))
 
 
 def _friendships(server: Server, token: str, tokens: dict[str, str], ids: dict[str, str]) -> list[str]:
@@ -46,7 +46,7 @@ def _rooms(server: Server, token: str, tokens: dict[str, str], ids: dict[str, st
 
     def group(name: str, members: list[str], maker: str) -> str:
         body = {"kind": "group", "name": name, "member_ids": [ids[member] for member in members]}
-        return server.call("POST", "/chat-rooms", body, maker)["id"]
+        return str(server.call("POST", "/chat-rooms", body, maker)["id"])
 
     rooms = [group(f"own {number}", ["bob", "cyd", "dan"], token) for number in range(12)]
     rooms.append(server.call("POST", "/chat-rooms", {"kind": "direct", "user_id": ids["bob"]}, token)["id"])
@@ -58,9 +58,9 @@ def _rooms(server: Server, token: str, tokens: dict[str, str], ids: dict[str, st
 
 
 def _messages(server: Server, room: str, token: str, other: str) -> None:
-    seqs = []
+    seqs: list[int] = []
     for number in range(8):
-        body = {"body": f"message {number}", "client_id": f"key-{number}"}
+        body: dict[str, Any] = {"body": f"message {number}", "client_id": f"key-{number}"}
         if seqs:
             body["reply_to"] = seqs[0]
         seqs.append(server.call("POST", f"/messages/{room}", body, other if number % 4 == 1 else token)["seq"])

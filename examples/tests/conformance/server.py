@@ -11,15 +11,16 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any
 
 READY = "chatcore is ready: "
 PASSWORD = "correct horse"
 
 
-def _end_with_parent() -> None:
-    """The kernel ends the server when this process is killed (Linux)."""
+def end_with_parent() -> None:
+    """In a child: the kernel ends it when this process is killed (Linux)."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
@@ -74,7 +75,7 @@ def running(binary: str, log: Path, *options: str) -> Iterator[Server]:
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
-            preexec_fn=_end_with_parent,
+            preexec_fn=end_with_parent,
         )
         try:
             assert process.stdout is not None

@@ -50,7 +50,7 @@ def run(case: cases.Case, server: Server, token: str) -> tuple[str, str, float]:
         result = ("NON-STRICT", str(reason))
     except Failed as reason:
         result = ("FAILED", str(reason))
-    except Exception as error:  # noqa: BLE001: whatever it is, the case has not passed
+    except Exception as error:  # Whatever it is, the case has not passed.
         result = ("FAILED", f"{type(error).__name__}: {error}")
     finally:
         for peer in peers:
