@@ -33,7 +33,9 @@ Run = Callable[[Peer], None]
 Open = Callable[[], Peer]
 
 LIMIT = 65536
-WHOLE_FRAME = "tungstenite looks at a frame's text when the frame is complete; up to 64 KiB are held, as the protocol allows"
+WHOLE_FRAME = (
+    "tungstenite looks at a frame's text when the frame is complete; up to 64 KiB are held, as the protocol allows"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -235,7 +237,9 @@ def reserved() -> None:
                 peer.send(PING, chop=chop)
                 expect_first_then_failed(peer)
 
-            case(f"{section}.{index + 1}", f"reserved opcode {opcode}" + (" after a text" if index >= 2 else ""))(opcodes)
+            case(f"{section}.{index + 1}", f"reserved opcode {opcode}" + (" after a text" if index >= 2 else ""))(
+                opcodes
+            )
 
 
 # --- 5: fragmentation
@@ -327,7 +331,10 @@ def fragmentation() -> None:
             peer.expect_ack("Hello, world!")
             peer.close()
 
-        case(number, "text in five fragments with two pings, each answered at once" + (", frame by frame" if pause else ""))(five)
+        case(
+            number,
+            "text in five fragments with two pings, each answered at once" + (", frame by frame" if pause else ""),
+        )(five)
 
 
 # --- 6: UTF-8
@@ -539,7 +546,9 @@ def closing() -> None:
         peer.send_close(code)
         peer.expect_end()
 
-    for index, code in enumerate((1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 3000, 3999, 4000, 4999, 1012, 1013), 1):
+    for index, code in enumerate(
+        (1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 3000, 3999, 4000, 4999, 1012, 1013), 1
+    ):
 
         def good(peer: Peer, code: int = code) -> None:
             peer.send_close(code)
@@ -612,7 +621,10 @@ def limits() -> None:
 
         def too_many(peer: Peer, size: int = size) -> None:
             peer.send_raw(
-                b"".join(encode(TEXT if at == 0 else 0, piece, fin=False) for at, piece in enumerate(parts(ping(1024 * kib), size)))
+                b"".join(
+                    encode(TEXT if at == 0 else 0, piece, fin=False)
+                    for at, piece in enumerate(parts(ping(1024 * kib), size))
+                )
             )
             peer.expect_failed(1009)
 
@@ -730,7 +742,9 @@ def handshakes() -> None:
             if answer.body and kind != "application/problem+json":
                 raise Failed(f"the answer is {kind}, not a problem")
             if status == 426 and (answer.one("sec-websocket-version"), answer.one("upgrade")) != ("13", "websocket"):
-                raise Failed("426 has to say Sec-WebSocket-Version: 13 and Upgrade: websocket (RFC 6455 §4.4, RFC 9110 §15.5.22)")
+                raise Failed(
+                    "426 has to say Sec-WebSocket-Version: 13 and Upgrade: websocket (RFC 6455 §4.4, RFC 9110 §15.5.22)"
+                )
             if status == 405 and "GET" not in (answer.one("allow") or ""):
                 raise Failed("405 has to say Allow: GET")
 
@@ -742,7 +756,9 @@ def handshakes() -> None:
     good("H.1.4", "Connection twice", replaced("Connection", "keep-alive", "Upgrade"))
     good("H.1.5", "Upgrade: WebSocket", replaced("Upgrade", "WebSocket"))
     good("H.1.6", "Upgrade: foo, websocket", replaced("Upgrade", "foo, websocket"))
-    good("H.1.7", "white space around values", lambda peer: [(name, f" \t{value}\t ") for name, value in peer.headers()])
+    good(
+        "H.1.7", "white space around values", lambda peer: [(name, f" \t{value}\t ") for name, value in peer.headers()]
+    )
     good("H.1.8", "headers in another order", lambda peer: peer.headers()[::-1])
     good("H.1.9", "headers that nobody knows", lambda peer: [*peer.headers(), ("X-Anything", "a" * 1000)])
     good("H.1.10", "an absolute request target", lambda peer: peer.headers(), "GET http://localhost/ws HTTP/1.1")
@@ -870,7 +886,11 @@ def beyond_autobahn() -> None:
 
     @case("X.3.3", "10000 empty fragments")
     def _(peer: Peer) -> None:
-        frames = [encode(TEXT, HALVES[0], fin=False), encode(CONTINUATION, fin=False) * 10_000, encode(CONTINUATION, HALVES[1])]
+        frames = [
+            encode(TEXT, HALVES[0], fin=False),
+            encode(CONTINUATION, fin=False) * 10_000,
+            encode(CONTINUATION, HALVES[1]),
+        ]
         peer.send_raw(b"".join(frames))
         peer.expect_ack("Hello, world!")
         peer.close()

@@ -1,7 +1,8 @@
 """Fuzzes the REST calls of the example server by its own document: `python fuzz.py SERVER ARTIFACTS [OPTION]...`.
 
-Needs schemathesis (requirements.txt), and runs in its Python. Options are those of `schemathesis run`, such as `--seed 7 -n 500`. Fails when an answer is not as the document says, and when an operation was
-never called with success: then nothing has been tested behind it.
+Needs schemathesis (requirements.txt), and runs in its Python. Options are those of `schemathesis run`, such as `--seed 7 -n 500`.
+Fails when an answer is not as the document says, and when an operation was never called with success: then nothing has been tested behind
+it.
 """
 
 from __future__ import annotations
@@ -70,13 +71,16 @@ def unreached(document: Any, answers: dict[str, dict[str, int]]) -> list[str]:
 def failed(junit: Path) -> int:
     """The operations of which schemathesis says that they failed."""
     suites = xml.etree.ElementTree.parse(junit).getroot()
-    return sum(1 for case in suites.iter("testcase") if case.find("failure") is not None or case.find("error") is not None)
+    return sum(
+        1 for case in suites.iter("testcase") if case.find("failure") is not None or case.find("error") is not None
+    )
 
 
 def report(answers: dict[str, dict[str, int]], artifacts: Path) -> int:
     """How each operation was answered; the number of answers."""
     rows = [
-        f"{name}\t{' '.join(f'{status}:{count}' for status, count in sorted(counts.items()))}" for name, counts in sorted(answers.items())
+        f"{name}\t{' '.join(f'{status}:{count}' for status, count in sorted(counts.items()))}"
+        for name, counts in sorted(answers.items())
     ]
     (artifacts / "answers.tsv").write_text("\n".join(["operation\tstatus:answers", *rows]) + "\n")
     return sum(sum(counts.values()) for counts in answers.values())
@@ -100,9 +104,23 @@ def main(binary: str, folder: str, *options: str) -> int:
             "answers": str(answers_file),
         }
         command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(config(server, world, artifacts))]
-        command += ["run", f"{server.url}/openapi.json", "--report-dir", str(artifacts), "--report-junit-path", str(junit), *options]
-        environment = os.environ | {"CHATCORE_FUZZ": json.dumps(facts), "SCHEMATHESIS_HOOKS": "fuzz_hooks", "PYTHONPATH": str(HERE)}
-        fuzzed = subprocess.run(command, env=environment, cwd=artifacts, stdin=subprocess.DEVNULL, preexec_fn=end_with_parent, check=False)
+        command += [
+            "run",
+            f"{server.url}/openapi.json",
+            "--report-dir",
+            str(artifacts),
+            "--report-junit-path",
+            str(junit),
+            *options,
+        ]
+        environment = os.environ | {
+            "CHATCORE_FUZZ": json.dumps(facts),
+            "SCHEMATHESIS_HOOKS": "fuzz_hooks",
+            "PYTHONPATH": str(HERE),
+        }
+        fuzzed = subprocess.run(
+            command, env=environment, cwd=artifacts, stdin=subprocess.DEVNULL, preexec_fn=end_with_parent, check=False
+        )
         server.call("GET", "/readyz")
     answers = json.loads(answers_file.read_text())
     missing = unreached(document, answers)

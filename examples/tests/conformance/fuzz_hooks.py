@@ -103,7 +103,9 @@ def refusal_of_valid_data_has_a_reason(context: Any, response: Any, case: Any) -
         return
     problem = json.loads(response.content)
     if response.status_code == 400:
-        assert any(text in problem["detail"] for text in MALFORMED), f"refused what the document allows: {problem['detail']}"
+        assert any(text in problem["detail"] for text in MALFORMED), (
+            f"refused what the document allows: {problem['detail']}"
+        )
         return
     for error in problem["errors"]:
         field = error["field"].split("[")[0]

@@ -63,7 +63,13 @@ def running(binary: str, log: Path, *options: str) -> Iterator[Server]:
     """Starts the server, without its limits on requests, and stops it."""
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, _interrupted)
-    rates = ("logins-per-account", "logins-per-address", "registrations-per-address", "requests-per-user", "requests-per-address")
+    rates = (
+        "logins-per-account",
+        "logins-per-address",
+        "registrations-per-address",
+        "requests-per-user",
+        "requests-per-address",
+    )
     unlimited = [argument for rate in rates for argument in (f"--{rate}", "off")]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("CHATCORE_")}
     with tempfile.TemporaryDirectory(prefix="chatcore-conformance.") as folder, log.open("w") as errors:

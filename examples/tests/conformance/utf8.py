@@ -10,7 +10,8 @@ KAPPA = bytes.fromhex("ceba e1bdb9 cf83 cebc ceb5")
 WHOLE = {2, 5, 7, 9, 11}
 
 LAST_MISSING = [
-    bytes.fromhex(text) for text in ("c0", "e080", "f08080", "f8808080", "fc80808080", "df", "efbf", "f7bfbf", "fbbfbfbf", "fdbfbfbfbf")
+    bytes.fromhex(text)
+    for text in ("c0", "e080", "f08080", "f8808080", "fc80808080", "df", "efbf", "f7bfbf", "fbbfbfbf", "fdbfbfbfbf")
 ]
 
 
@@ -37,7 +38,11 @@ def _non_characters() -> list[tuple[bool, bytes]]:
 SECTIONS: list[tuple[str, list[tuple[bool, bytes]]]] = [
     (
         "valid UTF-8",
-        [(True, b"hello" + middle + b"world") for middle in (b"\x24", b"\xc2\xa2", b"\xe2\x82\xac", b"\xf0\xa4\xad\xa2")] + [(True, KAPPA)],
+        [
+            (True, b"hello" + middle + b"world")
+            for middle in (b"\x24", b"\xc2\xa2", b"\xe2\x82\xac", b"\xf0\xa4\xad\xa2")
+        ]
+        + [(True, KAPPA)],
     ),
     ("every prefix of a valid string", [(size in WHOLE, KAPPA[:size]) for size in range(1, len(KAPPA) + 1)]),
     ("first sequence of a length", _hex(True, "00", "c280", "e0a080", "f0908080")),
@@ -47,7 +52,8 @@ SECTIONS: list[tuple[str, list[tuple[bool, bytes]]]] = [
     ("other boundaries", _hex(True, "ed9fbf", "ee8080", "efbfbd", "f48fbfbf") + _hex(False, "f4908080")),
     (
         "unexpected continuation bytes",
-        _hex(False, "80", "bf", "80bf", "80bf80", "80bf80bf", "80bf80bf80", "80bf80bf80bf") + [(False, bytes(range(0x80, 0xBF)))],
+        _hex(False, "80", "bf", "80bf", "80bf80", "80bf80bf", "80bf80bf80", "80bf80bf80bf")
+        + [(False, bytes(range(0x80, 0xBF)))],
     ),
     (
         "lonely first bytes",
