@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Buf;
 use chatcore::id::UserId;
-use chatcore::service::{AuthFailure, Throttle};
+use chatcore::service::{AuthFailure, Throttle, network};
 use chatcore::{Chat, Error};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -226,7 +226,7 @@ impl Api {
     /// Counts a request of nobody known against its address.
     pub(crate) fn throttle_address(&self, address: Option<IpAddr>) -> Result<(), Problem> {
         match address {
-            Some(address) => Ok(self.shared.by_address.check(&address)?),
+            Some(address) => Ok(self.shared.by_address.check(&network(address))?),
             None => Ok(()),
         }
     }
@@ -263,9 +263,10 @@ impl Api {
     }
 }
 
-/// The token of an `Authorization: Bearer` header (RFC 6750 §2.1).
+/// The token of an `Authorization: Bearer` header (RFC 6750 §2.1). Of two headers none counts: a proxy in between may have looked at the other.
 pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let value = values.next().filter(|_| values.next().is_none())?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim()).filter(|token| !token.is_empty())
 }

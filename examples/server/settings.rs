@@ -45,9 +45,13 @@ pub(crate) struct Settings {
     #[arg(long, env = "CHATCORE_CLIENT_ADDRESS_HEADER")]
     pub(crate) client_address_header: Option<http::HeaderName>,
 
-    /// Logins that may be tried for one account, as `COUNT/SECONDS`, or `off`.
+    /// Logins that may be tried for one account from one address, as `COUNT/SECONDS`, or `off`.
     #[arg(long, env = "CHATCORE_LOGINS_PER_ACCOUNT", default_value = "10/60")]
     pub(crate) logins_per_account: Rate,
+
+    /// Logins that may be tried for one account from all addresses together that it has not been signed in from, as `COUNT/SECONDS`, or `off`.
+    #[arg(long, env = "CHATCORE_LOGINS_BY_STRANGERS", default_value = "100/300")]
+    pub(crate) logins_by_strangers: Rate,
 
     /// Logins and refreshes that may be tried from one address, as `COUNT/SECONDS`, or `off`.
     #[arg(long, env = "CHATCORE_LOGINS_PER_ADDRESS", default_value = "60/60")]
@@ -171,6 +175,7 @@ impl Settings {
         settings.hub.connections_per_user = self.connections_per_user;
         settings.friends_only = self.friends_only;
         settings.logins_per_account = self.logins_per_account.0;
+        settings.logins_by_strangers = self.logins_by_strangers.0;
         settings.logins_per_address = self.logins_per_address.0;
         settings.registrations_per_address = self.registrations_per_address.0;
         settings

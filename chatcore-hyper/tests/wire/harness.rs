@@ -10,6 +10,7 @@ use bytes::Bytes;
 use chatcore::memory::MemoryStore;
 use chatcore::model::AccessSecret;
 use chatcore::store::Storage;
+use chatcore::time::{Clock, SystemClock};
 use chatcore::{Chat, Settings};
 use chatcore_hyper::{Api, HttpSettings};
 use chatcore_sqlx::SqliteStore;
@@ -154,13 +155,26 @@ pub(crate) use on_every_store;
 
 /// A running server. Stops when it is dropped.
 pub(crate) struct Server {
-    pub(crate) address: SocketAddr,
+    clients: Clients,
     pub(crate) api: Api,
     pub(crate) storage: Storage,
-    http: Client<HttpConnector, Full<Bytes>>,
     stop: Option<oneshot::Sender<()>>,
     pub(crate) done: Option<tokio::task::JoinHandle<()>>,
     _guard: Guard,
+}
+
+impl std::ops::Deref for Server {
+    type Target = Clients;
+
+    fn deref(&self) -> &Clients {
+        &self.clients
+    }
+}
+
+/// Those who use a server: this process's own, or another one's.
+pub(crate) struct Clients {
+    pub(crate) address: SocketAddr,
+    http: Client<HttpConnector, Full<Bytes>>,
     names: AtomicU32,
 }
 
@@ -170,6 +184,7 @@ pub(crate) fn settings() -> (Settings, HttpSettings) {
     core.hashing.memory_kib = 64;
     core.hashing.iterations = 1;
     core.logins_per_account = None;
+    core.logins_by_strangers = None;
     core.logins_per_address = None;
     core.registrations_per_address = None;
     core.hub.connections_per_user = 1000;
@@ -188,10 +203,19 @@ impl Server {
     }
 
     pub(crate) async fn with(store: Store, change: impl FnOnce(&mut Settings, &mut HttpSettings)) -> Self {
+        Self::at(store, Arc::new(SystemClock), change).await
+    }
+
+    /// A server that tells the time by this clock.
+    pub(crate) async fn at(
+        store: Store,
+        clock: Arc<dyn Clock>,
+        change: impl FnOnce(&mut Settings, &mut HttpSettings),
+    ) -> Self {
         let (mut core, mut http) = settings();
         change(&mut core, &mut http);
         let (storage, guard) = store.open().await;
-        let chat = Chat::builder(storage.clone(), core).start().unwrap();
+        let chat = Chat::builder(storage.clone(), core).clock(clock).start().unwrap();
         let api = Api::new(chat, http);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -203,22 +227,19 @@ impl Server {
             };
             chatcore_hyper::serve(listener, serving, stopped).await.unwrap();
         });
-        Self {
-            address,
-            api,
-            storage,
-            http: Client::builder(TokioExecutor::new()).build_http(),
-            stop: Some(stop),
-            done: Some(done),
-            _guard: guard,
-            names: AtomicU32::new(0),
-        }
+        Self { clients: Clients::of(address), api, storage, stop: Some(stop), done: Some(done), _guard: guard }
     }
 
     /// Asks the server to stop, and answers the task to wait for.
     pub(crate) fn stop(&mut self) -> tokio::task::JoinHandle<()> {
         self.stop.take().unwrap().send(()).unwrap();
         self.done.take().unwrap()
+    }
+}
+
+impl Clients {
+    pub(crate) fn of(address: SocketAddr) -> Self {
+        Self { address, http: Client::builder(TokioExecutor::new()).build_http(), names: AtomicU32::new(0) }
     }
 
     pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Answer {

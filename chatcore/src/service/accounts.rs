@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::Chat;
 use super::error::{AuthFailure, Error, Fields, Result};
 use super::guard::Principal;
+use super::throttle::network;
 use super::tokens::RefreshToken;
 use crate::hub::{Signal, SignalKind};
 use crate::id::{SessionId, UserId};
@@ -74,6 +75,15 @@ fn taken(taken: Taken) -> Error {
     Error::Conflict(errors)
 }
 
+/// What attempts are counted by: the same for every spelling of a login, whether there is such an account or not.
+fn login_key(login: &str) -> String {
+    let login = login.trim();
+    match Email::parse(login) {
+        Ok(email) => email.key(),
+        Err(_) => login.to_lowercase().chars().take(Email::MAX_BYTES).collect(),
+    }
+}
+
 impl Chat {
     /// Makes an account.
     ///
@@ -87,7 +97,7 @@ impl Chat {
         let display_name = fields.parse_optional("display_name", input.display_name, DisplayName::parse);
         let ((username, email), password) = fields.finish(username.zip(email).zip(password))?;
         if let Some(address) = address {
-            self.inner.registrations.check(&address)?;
+            self.inner.registrations.check(&network(address))?;
         }
         let now = self.now();
         let user = NewUser {
@@ -117,8 +127,16 @@ impl Chat {
             fields.push(FieldError::new("password", FieldCode::Blank, "must not be blank"));
         }
         fields.done()?;
-        self.throttle_login(input.login, address)?;
+        let key = login_key(input.login);
+        if let Some(address) = address {
+            self.inner.logins_by_address.check(&network(address))?;
+        }
+        self.inner.logins_by_account.check(&(key.clone(), address.map(network)))?;
         let credentials = self.find_credentials(input.login).await?;
+        let owner = credentials.as_ref().map(|credentials| credentials.account.user.id);
+        if !owner.is_some_and(|owner| self.inner.familiar.knows(owner, address)) {
+            self.inner.logins_by_strangers.check(&key)?;
+        }
         let hash = credentials.as_ref().map(|credentials| &credentials.password);
         // No account has a longer one, and hashing megabytes is work that nobody should be able to ask for.
         let fits = input.password.chars().count() <= Password::MAX;
@@ -138,16 +156,8 @@ impl Chat {
         };
         let refresh = RefreshToken::random(session.id)?;
         self.inner.storage.sessions.create(&session, &refresh.hash()).await?;
+        self.inner.familiar.note(user, address, now);
         self.token_pair(&session, &refresh).await
-    }
-
-    fn throttle_login(&self, login: &str, address: Option<IpAddr>) -> Result<()> {
-        if let Some(address) = address {
-            self.inner.logins_by_address.check(&address)?;
-        }
-        // The same key for every spelling, whether there is such an account or not.
-        let key: String = login.trim().to_lowercase().chars().take(Email::MAX_BYTES).collect();
-        self.inner.logins_by_account.check(&key)
     }
 
     async fn find_credentials(&self, login: &str) -> Result<Option<Credentials>> {
@@ -199,7 +209,7 @@ impl Chat {
     /// Changes the caller's profile: all fields or none. Friends and direct peers are told.
     ///
     /// # Errors
-    /// `Invalid` with every wrong field, `Conflict` when the address is taken.
+    /// `Invalid` with every wrong field, `Conflict` when the address is taken, `RateLimited` for the address.
     pub async fn update_profile(&self, caller: &Principal, input: ProfileInput<'_>) -> Result<(Account, UserView)> {
         let mut fields = Fields::default();
         let display_name = fields.parse_optional("display_name", input.display_name, DisplayName::parse);
@@ -207,6 +217,9 @@ impl Chat {
         fields.done()?;
         if display_name.is_none() && email.is_none() {
             return self.account(caller.user).await;
+        }
+        if email.is_some() {
+            self.inner.email_changes.check(&caller.user)?;
         }
         let renamed = display_name.is_some();
         let change = ProfileChange { display_name, email };
@@ -250,8 +263,8 @@ impl Chat {
             fields.push(FieldError::new("current_password", FieldCode::Blank, "must not be blank"));
         }
         let new = fields.finish(new)?;
+        self.inner.password_changes.check(&caller.user)?;
         let credentials = self.inner.storage.users.credentials(caller.user).await?.ok_or(Error::NotFound("user"))?;
-        self.inner.logins_by_account.check(&credentials.account.user.username.as_str().to_owned())?;
         let fits = current.chars().count() <= Password::MAX;
         if !fits || !self.inner.hasher.verify(current, Some(&credentials.password)).await? {
             return Err(Error::field("current_password", FieldCode::Wrong, "is not the current password"));

@@ -41,18 +41,19 @@ pub use messages::{PendingPost, PostInput, PostReceipt};
 pub use room_list::RoomListKey;
 pub use rooms::{CreatedRoom, GroupInput, RoomStatus};
 pub use settings::{HashSettings, RateLimit, Settings, SigningKey, TokenSettings};
-pub use throttle::Throttle;
+pub use throttle::{Throttle, network};
 
 pub use crate::hub::{HubSettings, HubStats};
 
 use crate::hub::{CloseReason, Hub};
-use crate::id::{IdSource, RandomIds};
+use crate::id::{IdSource, RandomIds, UserId};
 use crate::store::Storage;
 use crate::time::{Clock, SystemClock, Timestamp};
 use committer::{Committer, Options};
 use guard::Caches;
 use hasher::Hasher;
 use markers::Markers;
+use throttle::Familiar;
 use tokens::Tokens;
 
 pub(crate) struct Inner {
@@ -66,9 +67,13 @@ pub(crate) struct Inner {
     markers: Markers,
     tokens: Tokens,
     hasher: Hasher,
-    logins_by_account: Throttle<String>,
+    logins_by_account: Throttle<(String, Option<IpAddr>)>,
+    logins_by_strangers: Throttle<String>,
     logins_by_address: Throttle<IpAddr>,
     registrations: Throttle<IpAddr>,
+    password_changes: Throttle<UserId>,
+    email_changes: Throttle<UserId>,
+    familiar: Familiar,
     draining: AtomicBool,
 }
 
@@ -121,8 +126,12 @@ impl Builder {
             tokens: Tokens::new(&settings.tokens),
             hasher: Hasher::new(settings.hashing)?,
             logins_by_account: Throttle::new(settings.logins_per_account),
+            logins_by_strangers: Throttle::new(settings.logins_by_strangers),
             logins_by_address: Throttle::new(settings.logins_per_address),
             registrations: Throttle::new(settings.registrations_per_address),
+            password_changes: Throttle::new(settings.logins_per_account),
+            email_changes: Throttle::new(settings.email_changes_per_user),
+            familiar: Familiar::default(),
             storage,
             settings,
             clock,
@@ -153,6 +162,11 @@ impl Chat {
     /// What the hub holds at the moment.
     pub fn stats(&self) -> HubStats {
         self.inner.hub.stats()
+    }
+
+    /// Password hashes computed since the start, each of them at the full cost of the settings.
+    pub fn password_hashes(&self) -> u64 {
+        self.inner.hasher.computed()
     }
 
     /// Now, by the injected clock.

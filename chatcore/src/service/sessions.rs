@@ -7,6 +7,7 @@ use super::Chat;
 use super::accounts::TokenPair;
 use super::error::{AuthFailure, Error, Result};
 use super::guard::Principal;
+use super::throttle::network;
 use super::tokens::RefreshToken;
 use crate::defect::{Defect, has};
 use crate::hub::CloseReason;
@@ -26,7 +27,7 @@ impl Chat {
     /// `Unauthenticated`, `RateLimited` by address.
     pub async fn refresh(&self, token: &str, address: Option<IpAddr>) -> Result<TokenPair> {
         if let Some(address) = address {
-            self.inner.logins_by_address.check(&address)?;
+            self.inner.logins_by_address.check(&network(address))?;
         }
         let presented = RefreshToken::parse(token).ok_or(AuthFailure::Invalid)?;
         let next = RefreshToken::random(presented.session())?;
@@ -43,6 +44,7 @@ impl Chat {
         match self.inner.storage.sessions.rotate(&rotation).await? {
             Rotated::Fresh(session) => {
                 self.inner.caches.sessions.forget(&session.id);
+                self.inner.familiar.note(session.user, address, now);
                 self.token_pair(&session, &next).await
             }
             Rotated::Unknown => Err(AuthFailure::Ended.into()),

@@ -76,12 +76,19 @@ pub struct Settings {
     pub resume_events: u64,
     /// Whether only friends may open a direct room. Default: no.
     pub friends_only: bool,
-    /// Logins tried for one account. `None`: unlimited. Default: 10 a minute.
+    /// Logins tried for one account from one address. `None`: unlimited. Default: 10 a minute.
+    ///
+    /// An address is a network of 64 bits in IPv6, here and below.
     pub logins_per_account: Option<RateLimit>,
+    /// Logins tried for one account from all addresses together that it has not been signed in from (as far as this node has seen). An address
+    /// that it has been is not held up by what others guess. Default: 100 in 5 minutes.
+    pub logins_by_strangers: Option<RateLimit>,
     /// Logins and refreshes tried from one address. Default: 60 a minute.
     pub logins_per_address: Option<RateLimit>,
     /// Registrations from one address. Default: 20 an hour.
     pub registrations_per_address: Option<RateLimit>,
+    /// Changes of address that one user tries, each of which tells whether an address has an account. Default: 20 an hour.
+    pub email_changes_per_user: Option<RateLimit>,
     /// How long a store may take to answer a call; what takes longer is unavailable. Default: 10 s.
     pub store_deadline: Duration,
     /// How long a session, a membership or a block is trusted without asking the store. Default: 5 s.
@@ -120,8 +127,10 @@ impl Settings {
             resume_events: 1000,
             friends_only: false,
             logins_per_account: Some(RateLimit::new(10, minute)),
+            logins_by_strangers: Some(RateLimit::new(100, 5 * minute)),
             logins_per_address: Some(RateLimit::new(60, minute)),
             registrations_per_address: Some(RateLimit::new(20, 60 * minute)),
+            email_changes_per_user: Some(RateLimit::new(20, 60 * minute)),
             store_deadline: Duration::from_secs(10),
             trust: Duration::from_secs(5),
             reconcile_every: Duration::from_secs(2),

@@ -134,8 +134,12 @@ impl Chat {
         }
         self.inner.storage.sessions.purge(now, SWEEP_LIMIT).await?;
         self.inner.logins_by_account.forget_idle();
+        self.inner.logins_by_strangers.forget_idle();
         self.inner.logins_by_address.forget_idle();
         self.inner.registrations.forget_idle();
+        self.inner.password_changes.forget_idle();
+        self.inner.email_changes.forget_idle();
+        self.inner.familiar.forget(now, self.inner.settings.tokens.refresh_ttl);
         Ok(())
     }
 }

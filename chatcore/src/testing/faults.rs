@@ -214,6 +214,7 @@ fn chat(storage: Storage) -> Chat {
     settings.hashing.memory_kib = 64;
     settings.hashing.iterations = 1;
     settings.logins_per_account = None;
+    settings.logins_by_strangers = None;
     settings.logins_per_address = None;
     settings.registrations_per_address = None;
     settings.store_deadline = Duration::from_secs(2);

@@ -1,0 +1,238 @@
+//! Guessing passwords and addresses; what the answers, and the work behind them, give away; and that guessing keeps no owner out.
+
+use std::time::Duration;
+
+use chatcore::service::RateLimit;
+use chatcore_hyper::ClientAddress;
+use http::{HeaderName, Method};
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, Server, Store, on_every_store, text};
+
+on_every_store!(addresses_are_shown_to_their_owners_alone);
+
+/// No attempt comes back while a test runs.
+const LONG: Duration = Duration::from_secs(3600);
+
+async fn server(change: impl FnOnce(&mut chatcore::Settings)) -> Server {
+    Server::with(Store::Memory, |core, http| {
+        http.client_address = ClientAddress::Header(HeaderName::from_static("x-forwarded-for"));
+        change(core);
+    })
+    .await
+}
+
+async fn post_from(server: &Server, address: &str, path: &str, body: Value) -> Answer {
+    let headers = [("content-type", "application/json"), ("x-forwarded-for", address)];
+    server.raw("POST", path, &headers, body.to_string()).await
+}
+
+async fn login_from(server: &Server, address: &str, login: &str, password: &str) -> u16 {
+    let answer = post_from(server, address, "/auth/login", json!({"login": login, "password": password})).await;
+    match answer.status.as_u16() {
+        200 => drop(answer.expect(200)),
+        401 => drop(answer.problem(401, "unauthenticated")),
+        _ => {
+            answer.problem(429, "rate_limited");
+            assert!(answer.headers["retry-after"].to_str().unwrap().parse::<u64>().unwrap() > 0);
+        }
+    }
+    answer.status.as_u16()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn guessing_is_stopped_and_the_owner_is_not() {
+    let server = server(|core| core.logins_per_account = Some(RateLimit::new(5, LONG))).await;
+    server.named("ada").await;
+    for name in ["ada", "ADA ", "nobody"] {
+        // The same count whether the account exists or not, and whichever way it is spelled.
+        let expected = if name == "ADA " { [429; 7] } else { [401, 401, 401, 401, 401, 429, 429] };
+        for status in expected {
+            assert_eq!(login_from(&server, "192.0.2.66", name, "a wrong guess").await, status, "{name}");
+        }
+    }
+    // Whoever guesses is not let in by the right one any more; the owner, elsewhere, is, again and again.
+    assert_eq!(login_from(&server, "192.0.2.66", "ada", "correct horse").await, 429);
+    for _ in 0..3 {
+        assert_eq!(login_from(&server, "198.51.100.1", "ada", "correct horse").await, 200);
+    }
+    // One network is one guesser, however many addresses it has.
+    for n in 0..5 {
+        assert_eq!(login_from(&server, &format!("2001:db8::{n}"), "ada", "a wrong guess").await, 401);
+    }
+    assert_eq!(login_from(&server, "2001:db8::ffff", "ada", "a wrong guess").await, 429);
+    assert_eq!(login_from(&server, "2001:db8:0:1::1", "ada", "a wrong guess").await, 401);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn guessing_from_many_addresses_is_stopped_and_the_owner_is_not() {
+    let server = server(|core| {
+        core.logins_per_account = Some(RateLimit::new(5, LONG));
+        core.logins_by_strangers = Some(RateLimit::new(20, LONG));
+    })
+    .await;
+    server.named("ada").await;
+    assert_eq!(login_from(&server, "198.51.100.1", "ada", "correct horse").await, 200, "at home");
+    let body = json!({"login": "ada", "password": "correct horse"});
+    let phone = post_from(&server, "203.0.113.5", "/auth/login", body).await.expect(200);
+    for name in ["ada", "nobody"] {
+        let mut guesses = 0;
+        for n in 0..40 {
+            guesses += u32::from(login_from(&server, &format!("192.0.2.{n}"), name, "a wrong guess").await == 401);
+        }
+        // The owner's three logins from places that were new counted too.
+        assert_eq!(guesses, if name == "ada" { 17 } else { 20 });
+    }
+    // From where she was let in before, the owner is let in; from anywhere else only when the guessing ends.
+    assert_eq!(login_from(&server, "198.51.100.1", "ada", "correct horse").await, 200);
+    assert_eq!(login_from(&server, "198.51.100.99", "ada", "correct horse").await, 429);
+    // The phone has moved to another network and refreshed there.
+    let refreshed = json!({"refresh_token": phone["refresh_token"]});
+    post_from(&server, "203.0.113.77", "/auth/refresh", refreshed).await.expect(200);
+    assert_eq!(login_from(&server, "203.0.113.77", "ada", "correct horse").await, 200);
+    // And who is in can change the password, all the while.
+    let token = format!("Bearer {}", text(&phone["access_token"]));
+    let change = json!({"current_password": "correct horse", "new_password": "battery staple"});
+    let headers = [("content-type", "application/json"), ("authorization", token.as_str())];
+    server.raw("PUT", "/auth/password", &headers, change.to_string()).await.expect(204);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_that_tries_many_accounts_is_stopped() {
+    let server = server(|core| core.logins_per_address = Some(RateLimit::new(10, LONG))).await;
+    let ada = server.named("ada").await;
+    for n in 0..9 {
+        assert_eq!(login_from(&server, "192.0.2.66", &format!("user{n}"), "password1").await, 401);
+    }
+    let guess = json!({"refresh_token": "x"});
+    post_from(&server, "192.0.2.66", "/auth/refresh", guess.clone()).await.problem(401, "unauthenticated");
+    post_from(&server, "192.0.2.66", "/auth/refresh", guess).await.problem(429, "rate_limited");
+    assert_eq!(login_from(&server, "192.0.2.66", "ada", "correct horse").await, 429);
+    assert_eq!(login_from(&server, "192.0.2.67", "ada", "correct horse").await, 200);
+    // A header that somebody else than the proxy wrote comes first, and is not believed.
+    assert_eq!(login_from(&server, "203.0.113.9, 192.0.2.66", "ada", "correct horse").await, 429);
+    server.get(&ada, "/auth/me").await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn guessing_the_current_password_is_stopped() {
+    let server = server(|core| core.logins_per_account = Some(RateLimit::new(5, LONG))).await;
+    let ada = server.named("ada").await;
+    let change = |current: &str| json!({"current_password": current, "new_password": "battery staple"});
+    for _ in 0..5 {
+        server.put(&ada, "/auth/password", change("a wrong guess")).await.invalid(&[("current_password", "wrong")]);
+    }
+    server.put(&ada, "/auth/password", change("correct horse")).await.problem(429, "rate_limited");
+}
+
+/// Hashes are counted instead of milliseconds: they are all that takes time, each costs the same, and a count cannot flake.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_is_the_same_work_and_the_same_answer_for_whomever() {
+    let server = server(|_| {}).await;
+    let ada = server.named("ada").await;
+    let chat = server.api.chat();
+    let long = "x".repeat(60_000);
+    let mut answers = Vec::new();
+    for (login, password) in [
+        ("nobody", "a wrong guess"),
+        ("ada", "a wrong guess"),
+        ("ada@example.org", "a wrong guess"),
+        ("nobody@example.org", "a wrong guess"),
+        ("not an account", "a wrong guess"),
+        ("аda", "correct horse"),
+        ("1", "x"),
+        ("ada", long.as_str()),
+        ("nobody", long.as_str()),
+        ("ada", "\u{0}"),
+    ] {
+        let before = chat.password_hashes();
+        let body = json!({"login": login, "password": password});
+        let mut problem =
+            server.call(Method::POST, "/auth/login", None, Some(&body)).await.problem(401, "unauthenticated");
+        problem["request_id"].take();
+        assert_eq!(chat.password_hashes() - before, 1, "{login:?}");
+        answers.push(problem);
+    }
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+    // Work that nobody can ask for: passwords that are too long for an account, or for a request.
+    let before = chat.password_hashes();
+    let huge = "x".repeat(1_000_000);
+    for password in [&long, &huge] {
+        let status = if password.len() > 65_536 { 413 } else { 422 };
+        let new = json!({"username": "eve", "email": "eve@example.org", "password": password});
+        assert_eq!(server.call(Method::POST, "/auth/register", None, Some(&new)).await.status, status);
+        let change = json!({"current_password": password, "new_password": "battery staple"});
+        assert_eq!(server.put(&ada, "/auth/password", change).await.status, status);
+    }
+    let login = json!({"login": "ada", "password": huge});
+    server.call(Method::POST, "/auth/login", None, Some(&login)).await.problem(413, "too_large");
+    assert_eq!(chat.password_hashes(), before);
+}
+
+/// Who registers is told what is taken; that many times an hour, and no more often by another way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn asking_what_is_taken_is_limited() {
+    let server = server(|core| {
+        core.registrations_per_address = Some(RateLimit::new(3, LONG));
+        core.email_changes_per_user = Some(RateLimit::new(3, LONG));
+    })
+    .await;
+    let ada = server.named("ada").await;
+    let probe = json!({"username": "eve", "email": "ADA@example.org", "password": "correct horse"});
+    for _ in 0..3 {
+        let problem = post_from(&server, "192.0.2.66", "/auth/register", probe.clone()).await.problem(409, "conflict");
+        assert_eq!(problem["errors"].as_array().unwrap().len(), 1, "{problem}");
+    }
+    post_from(&server, "192.0.2.66", "/auth/register", probe).await.problem(429, "rate_limited");
+    let eve = server.named("eve").await;
+    for _ in 0..3 {
+        server.patch(&eve, "/auth/me", json!({"email": "ada@example.org"})).await.problem(409, "conflict");
+    }
+    server.patch(&eve, "/auth/me", json!({"email": "ada@example.org"})).await.problem(429, "rate_limited");
+    server.patch(&eve, "/auth/me", json!({"display_name": "Eve"})).await.expect(200);
+    server.get(&ada, "/auth/me").await.expect(200);
+}
+
+async fn addresses_are_shown_to_their_owners_alone(store: Store) {
+    let server = Server::start(store).await;
+    let (ada, bob) = (server.named("ada").await, server.named("bob").await);
+    server.patch(&ada, "/auth/me", json!({"email": "private.address@hidden.example"})).await.expect(200);
+    for query in ["private", "private.address", "private.address@hidden.example", "hidden", "@hidden", "address"] {
+        let query = query.replace('@', "%40");
+        let found = server.get(&bob, &format!("/users?q={query}")).await.expect(200);
+        assert_eq!(found["items"], json!([]), "{query}");
+    }
+    let by_address = json!({"username": "private.address@hidden.example"});
+    assert!(server.post(&bob, "/friends/request", by_address).await.status.is_client_error());
+    // Nowhere in what others are answered, or sent.
+    let mut socket = server.started(&bob, json!({})).await;
+    let room = server.direct(&ada, &bob).await;
+    let seq = server.say(&ada, &room, "hi").await;
+    server.put(&ada, &format!("/messages/{room}/{seq}/reactions/x"), json!({})).await.expect(204);
+    server.post(&ada, "/friends/request", json!({"user_id": bob.id})).await.expect(201);
+    server.patch(&ada, "/auth/me", json!({"display_name": "Countess"})).await.expect(200);
+    let mut shown = String::new();
+    for path in [
+        "/users?q=ada".to_owned(),
+        format!("/users?ids={}", ada.id),
+        format!("/users/{}", ada.id),
+        "/friends/requests".to_owned(),
+        "/chat-rooms".to_owned(),
+        format!("/chat-rooms/{room}"),
+        format!("/chat-rooms/{room}/members"),
+        format!("/chat-rooms/{room}/events"),
+        format!("/messages/{room}"),
+        format!("/messages/{room}/{seq}/reactions/x"),
+    ] {
+        shown += &server.get(&bob, &path).await.expect(200).to_string();
+    }
+    for signal in ["room.added", "friend.requested", "user.updated"] {
+        shown += &socket.signal(signal).await.to_string();
+    }
+    for _ in 0..3 {
+        shown += &socket.event().await.to_string();
+    }
+    assert!(shown.contains(&ada.id));
+    assert!(!shown.contains("email") && !shown.contains("hidden.example"), "{shown}");
+    assert_eq!(server.get(&ada, "/auth/me").await.expect(200)["email"], "private.address@hidden.example");
+}
