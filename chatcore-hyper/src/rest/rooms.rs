@@ -2,7 +2,7 @@
 
 use chatcore::id::UserId;
 use chatcore::model::{FieldCode, FieldError, LogRange, Role, Seq};
-use chatcore::service::GroupInput;
+use chatcore::service::{Error, GroupInput, Rule};
 use http::StatusCode;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -80,7 +80,11 @@ pub(crate) struct ReadDto {
     seq: Whole,
 }
 
-fn parse_ids(field: &'static str, ids: &[String]) -> Result<Vec<UserId>, Problem> {
+fn parse_ids(call: &Call, field: &'static str, ids: &[String]) -> Result<Vec<UserId>, Problem> {
+    // More can never be added; thousands of errors would be a long answer to a short question.
+    if ids.len() > call.chat.settings().max_members as usize {
+        return Err(Error::Rule(Rule::Full).into());
+    }
     let mut errors = Vec::new();
     let mut parsed = Vec::with_capacity(ids.len());
     for (index, id) in ids.iter().enumerate() {
@@ -111,7 +115,7 @@ pub(crate) async fn create(call: Call) -> Reply {
         }
         "group" => {
             let name = body.name.as_deref().ok_or_else(|| Problem::malformed("missing field `name`"))?;
-            let members = parse_ids("member_ids", body.member_ids.as_deref().unwrap_or_default())?;
+            let members = parse_ids(&call, "member_ids", body.member_ids.as_deref().unwrap_or_default())?;
             let input = GroupInput { name, members: &members, client_id: body.client_id.as_deref() };
             call.chat.create_group(caller, input).await?
         }
@@ -181,7 +185,7 @@ pub(crate) async fn add_members(call: Call) -> Reply {
     if body.user_ids.is_empty() {
         return Err(Problem::invalid(vec![FieldError::new("user_ids", FieldCode::Blank, "must not be empty")]));
     }
-    let users = parse_ids("user_ids", &body.user_ids)?;
+    let users = parse_ids(&call, "user_ids", &body.user_ids)?;
     let room = call.chat.add_members(call.caller()?, call.room()?, &users).await?;
     ok(&RoomDto::from(&room))
 }

@@ -31,8 +31,7 @@ const TOKEN_PREFIX: &str = "bearer.";
 struct Offered<'a> {
     ours: bool,
     token: Option<&'a str>,
-    /// More than one, of which none can count.
-    tokens: bool,
+    tokens: usize,
 }
 
 fn offered(headers: &HeaderMap) -> Offered<'_> {
@@ -42,7 +41,8 @@ fn offered(headers: &HeaderMap) -> Offered<'_> {
         if protocol == PROTOCOL {
             offered.ours = true;
         } else if let Some(token) = protocol.strip_prefix(TOKEN_PREFIX) {
-            offered.tokens |= offered.token.replace(token).is_some();
+            offered.token = Some(token);
+            offered.tokens += 1;
         }
     }
     offered
@@ -84,11 +84,12 @@ fn only(headers: &HeaderMap, name: header::HeaderName) -> Option<&[u8]> {
 pub(crate) async fn handshake<B: Send>(api: &Api, request: &mut Request<B>, call: Call) -> Reply {
     let key = accept_key(request)?;
     let offered = offered(&call.headers);
+    // RFC 6750 §2: one token, one way of sending it. Which of two would count is for nobody to guess.
+    if offered.tokens + call.headers.get_all(header::AUTHORIZATION).iter().count() > 1 {
+        return Err(Problem::malformed("more than one token"));
+    }
     if api.chat().is_draining() {
         return Err(Problem::draining());
-    }
-    if offered.tokens {
-        return Err(Problem::malformed("only one token may be offered as a subprotocol"));
     }
     // A browser shows its page neither status nor body of a refused handshake, so there the socket has to tell.
     let tells_by_socket = bearer(&call.headers).is_none() && offered.token.is_some();

@@ -4,7 +4,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![expect(clippy::print_stderr, reason = "a test that cannot run says so")]
 
+mod attacks_input;
 mod attacks_passwords;
+mod attacks_rooms;
+mod attacks_tokens;
 mod errors;
 mod halves;
 mod harness;

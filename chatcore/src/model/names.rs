@@ -39,10 +39,10 @@ macro_rules! text_newtype {
 pub(super) use text_newtype;
 
 /// White space and everything invisible that must not pass for a name: controls, format characters that
-/// reorder or hide text, and the byte order mark.
+/// reorder or hide text (all that Unicode calls `Bidi_Control` among them), and the byte order mark.
 pub(super) fn is_control(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{200B}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}')
+        || matches!(c, '\u{61C}' | '\u{200B}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}')
 }
 
 /// A character without a glyph of its own: white space, joiners and variation selectors, the fillers of Hangul, the

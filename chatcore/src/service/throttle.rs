@@ -105,7 +105,6 @@ impl Familiar {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
 
     #[test]
     fn an_ipv6_network_is_one_client() {

@@ -100,7 +100,8 @@ impl Tokens {
         if claims.exp <= now.seconds() {
             return Err(AuthFailure::Expired);
         }
-        if claims.nbf > now.seconds() + LEEWAY {
+        // Ours begin when they are made. One from the future is by a clock that cannot be trusted, or not ours.
+        if claims.nbf.max(claims.iat) > now.seconds() + LEEWAY {
             return Err(AuthFailure::Invalid);
         }
         let user = claims.sub.parse().map_err(|_| AuthFailure::Invalid)?;
@@ -241,6 +242,7 @@ mod tests {
             ("another issuer", claim("iss", json!("x"))),
             ("another audience", claim("aud", json!("x"))),
             ("not yet valid", claim("nbf", json!(NOW.seconds() + 60))),
+            ("made in the future", claim("iat", json!(NOW.seconds() + 60))),
             ("no such user id", claim("sub", json!("1"))),
             ("no such session id", claim("sid", json!("1"))),
             ("an end that is no number", claim("exp", json!("never"))),
