@@ -284,6 +284,7 @@ impl Place {
         }
         for limit in [
             "logins-per-account",
+            "logins-by-strangers",
             "logins-per-address",
             "registrations-per-address",
             "requests-per-user",

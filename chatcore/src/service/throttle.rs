@@ -105,7 +105,6 @@ impl Familiar {
 
 #[cfg(test)]
 mod tests {
-
     #[test]
     fn an_ipv6_network_is_one_client() {
         let network = |text: &str| super::network(text.parse().unwrap()).to_string();
