@@ -46,7 +46,6 @@ async fn json_bombs() {
         objects.clone(),
         r#"{"body":"one","body":"two"}"#.to_owned(),
         r#"{"body":"x","reply_to":1e999}"#.to_owned(),
-        r#"{"body":"x","reply_to":99999999999999999999999999}"#.to_owned(),
         r#"{"body":"x","reply_to":-1}"#.to_owned(),
         r#"{"body":"x","reply_to":1.5}"#.to_owned(),
         format!(r#"{{"body":"x","reply_to":{}}}"#, "9".repeat(50_000)),
@@ -61,6 +60,8 @@ async fn json_bombs() {
         assert!(answer.body.len() < 1_000, "a short answer");
         answer.problem(400, "malformed");
     }
+    let beyond = r#"{"body":"x","reply_to":99999999999999999999999999}"#;
+    server.raw("POST", &post, &[JSON, auth], beyond).await.invalid(&[("reply_to", "range")]);
     server.raw("POST", &post, &[JSON, auth], &b"{\"body\":\"\xff\"}"[..]).await.problem(400, "malformed");
     let long = json!({"body": "x".repeat(60_000)});
     server.post(&ada, &post, long).await.invalid(&[("body", "too_long")]);
