@@ -171,10 +171,12 @@ impl Checker<'_> {
         let mut wrong = Vec::new();
         for op in &self.ops {
             let Some((seq, duplicate)) = op.done() else { continue };
-            let (room, reads) = match op.call {
-                Call::Post { room, .. } if !duplicate => (*room, false),
-                Call::Edit { room, .. } | Call::React { room, .. } if seq.is_some() => (*room, false),
-                Call::Fetch { room } => (*room, true),
+            // What one gave one may take back, and read, in spite of a block.
+            let (room, says) = match op.call {
+                Call::Post { room, .. } if !duplicate => (*room, true),
+                Call::Edit { room, .. } if seq.is_some() => (*room, true),
+                Call::React { room, on, .. } if seq.is_some() => (*room, *on),
+                Call::Fetch { room } => (*room, false),
                 _ => continue,
             };
             let undone = |out: &Op<'_>, again: &[usize]| {
@@ -189,7 +191,7 @@ impl Checker<'_> {
             let removed = removals.get(&(room, op.user)).unwrap_or(&none).iter().map(|index| &self.ops[*index]);
             let again = returns.get(&(room, op.user)).unwrap_or(&none);
             let removed = removed.filter(|out| bound(out)).find(|out| !undone(out, again));
-            let blocked = blocks.get(&room).filter(|_| !reads).unwrap_or(&none).iter().map(|index| &self.ops[*index]);
+            let blocked = blocks.get(&room).filter(|_| says).unwrap_or(&none).iter().map(|index| &self.ops[*index]);
             let blocked = blocked.filter(|out| bound(out)).find(|out| {
                 let Call::Block { user } = out.call else { return false };
                 !undone(out, unblocks.get(&(out.user, *user)).unwrap_or(&none))

@@ -286,6 +286,26 @@ fn who_is_blocked_posts_nothing_until_the_block_is_taken_back() {
 }
 
 #[test]
+fn who_is_blocked_may_take_back_what_was_given() {
+    for (on, rules) in [(false, vec![]), (true, vec!["out is out"])] {
+        let mut story = Story::new();
+        story.record.pairs.insert(0, [ADA, BOB]);
+        let seq = story.say(ADA, "a");
+        story.event(BOB, "reaction.added", json!({"seq": seq, "emoji": "👍"}));
+        story.event(BOB, "reaction.removed", json!({"seq": seq, "emoji": "👍"}));
+        let mut last = 5;
+        if on {
+            last = story.event(BOB, "reaction.added", json!({"seq": seq, "emoji": "👍"}));
+            story.record.messages[0][0]["reactions"] = json!([{"emoji": "👍", "count": 1}]);
+        }
+        story.record.messages[0][0]["rev"] = json!(last);
+        story.call(ADA, 0, ADA, Call::Block { user: BOB }, plain());
+        story.call(BOB, 0, BOB, Call::React { room: 0, seq, emoji: "👍", on }, done(last));
+        assert_eq!(story.rules(), rules, "{on}");
+    }
+}
+
+#[test]
 fn messages_are_what_their_logs_say() {
     let mut story = Story::new();
     let seq = story.say(ADA, "a");
