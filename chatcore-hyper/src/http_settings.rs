@@ -37,7 +37,8 @@ pub struct HttpSettings {
     pub body_limit: usize,
     /// Time for a request, from its head to the answer. Default: 30 s.
     pub request_timeout: Duration,
-    /// Time for a request's head, for [`serve`](crate::serve). Default: 10 s.
+    /// Time for a request's head, for [`serve`](crate::serve): from the connection or the answer before on. An HTTP/2 connection that does not answer a
+    /// ping within it is closed. Default: 10 s.
     pub header_timeout: Duration,
     /// Origins beside which a handshake from a browser is refused. Default: the own one.
     pub origins: AllowedOrigins,

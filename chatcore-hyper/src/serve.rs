@@ -39,11 +39,12 @@ where
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     S::Future: Send,
 {
+    let header_timeout = api.settings().header_timeout;
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(api.settings().header_timeout)
+        .header_read_timeout(header_timeout)
         // Heads are small; what hyper would keep for each idle connection otherwise is more than a socket costs.
         .max_buf_size(16 * 1024);
     builder
@@ -51,9 +52,9 @@ where
         .timer(TokioTimer::new())
         .max_concurrent_streams(64)
         .max_header_list_size(16 * 1024)
-        // A connection whose client has gone is ended after as long as a socket's.
-        .keep_alive_interval(api.settings().heartbeat)
-        .keep_alive_timeout(api.settings().heartbeat);
+        // A connection without a request is told apart from one without a client.
+        .keep_alive_interval(header_timeout)
+        .keep_alive_timeout(header_timeout);
     let graceful = GracefulShutdown::new();
     let mut stop = std::pin::pin!(stop);
     loop {
@@ -74,9 +75,8 @@ where
             tracing::debug!(error = &error as &dyn std::error::Error, "no TCP_NODELAY");
         }
         let service = WithPeer { service: service.clone(), peer: PeerAddress(peer) };
-        let stream = Opening::new(stream, api.settings().header_timeout);
-        let connection =
-            builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service));
+        let stream = TokioIo::new(Opening::new(stream, header_timeout));
+        let connection = builder.serve_connection_with_upgrades(stream, TowerToHyperService::new(service));
         let connection = graceful.watch(connection.into_owned());
         tokio::spawn(async move {
             if let Err(error) = connection.await {

@@ -78,6 +78,8 @@ pub(super) struct Socket {
     /// The end of the latest token that came by `auth`, in microseconds; 0 before.
     renewed: Arc<AtomicI64>,
     heard: Instant,
+    /// Whether the latest ping waits for its pong, which is not counted as a frame.
+    pinged: bool,
     next_ping: Instant,
     timer: Pin<Box<Sleep>>,
 }
@@ -99,6 +101,7 @@ impl Socket {
             malformed: 0,
             renewed: Arc::default(),
             heard: now,
+            pinged: false,
             next_ping,
             timer: Box::pin(tokio::time::sleep_until(next_ping)),
             shared,
@@ -246,7 +249,7 @@ impl Socket {
         self.shared.counters.frames.fetch_add(1, Ordering::Relaxed);
         match message {
             Message::Close(_) => return Some(End::Closed),
-            Message::Pong(_) => return None,
+            Message::Pong(_) if std::mem::take(&mut self.pinged) => return None,
             _ => {}
         }
         if self.pace.check().is_err() {
@@ -273,11 +276,10 @@ impl Socket {
                 self.queue.push(work);
             }
             Err(DecodeError { id, problem, malformed }) => {
-                if malformed {
-                    self.malformed += 1;
-                    if self.malformed >= MALFORMED_LIMIT {
-                        return Some(End::Bye(Bye::Malformed));
-                    }
+                // What is well-formed and wrong ends the row as well.
+                self.malformed = if malformed { self.malformed + 1 } else { 0 };
+                if self.malformed >= MALFORMED_LIMIT {
+                    return Some(End::Bye(Bye::Malformed));
                 }
                 self.queue.push(Work::Done(failed(id.as_deref(), problem)));
             }
@@ -385,8 +387,11 @@ impl Socket {
                 return Some(End::Bye(Bye::Heartbeat));
             }
             self.next_ping = now + heartbeat;
-            if !self.dirty && self.put(Message::Ping(bytes::Bytes::new())).is_err() {
-                return Some(End::Gone);
+            if !self.dirty {
+                self.pinged = true;
+                if self.put(Message::Ping(bytes::Bytes::new())).is_err() {
+                    return Some(End::Gone);
+                }
             }
         }
         self.set_timer();

@@ -212,12 +212,21 @@ impl Server {
         clock: Arc<dyn Clock>,
         change: impl FnOnce(&mut Settings, &mut HttpSettings),
     ) -> Self {
+        Self::on(TcpListener::bind("127.0.0.1:0").await.unwrap(), store, clock, change).await
+    }
+
+    /// A server on a listener that is there already.
+    pub(crate) async fn on(
+        listener: TcpListener,
+        store: Store,
+        clock: Arc<dyn Clock>,
+        change: impl FnOnce(&mut Settings, &mut HttpSettings),
+    ) -> Self {
         let (mut core, mut http) = settings();
         change(&mut core, &mut http);
         let (storage, guard) = store.open().await;
         let chat = Chat::builder(storage.clone(), core).clock(clock).start().unwrap();
         let api = Api::new(chat, http);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = api.clone();

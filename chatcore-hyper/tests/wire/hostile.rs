@@ -46,31 +46,6 @@ async fn connections_that_say_nothing_whole_are_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_byte_now_and_then_does_not_keep_a_connection() {
-    let server = impatient().await;
-    let drip = async |text: &'static str| {
-        let mut stream = TcpStream::connect(server.address).await.unwrap();
-        let began = Instant::now();
-        let mut bytes = text.bytes().cycle();
-        // Until the server has ended it.
-        loop {
-            if stream.write_all(&[bytes.next().unwrap()]).await.is_err() {
-                return began.elapsed();
-            }
-            let mut byte = [0];
-            match tokio::time::timeout(Duration::from_millis(50), stream.read(&mut byte)).await {
-                Ok(Ok(0) | Err(_)) => return began.elapsed(),
-                _ => assert!(began.elapsed() < PATIENCE, "it stays"),
-            }
-        }
-    };
-    let drips = (0..100).map(|n| drip(if n % 2 == 0 { "GET /" } else { "PRI * HTTP/2.0\r\n\r\nSM\r\n\r" }));
-    for lived in join_all(drips).await {
-        assert!(lived < Duration::from_secs(5), "{lived:?}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_says_something_may_be_silent_afterwards() {
     let server = impatient().await;
     let ada = server.person().await;
@@ -79,59 +54,6 @@ async fn a_connection_that_says_something_may_be_silent_afterwards() {
     assert!(tokio::time::timeout(Duration::from_millis(1500), socket.read_patiently()).await.is_err());
     socket.send(json!({"type": "ping", "id": "1"})).await;
     socket.ack("1").await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn thousands_of_handshakes_with_bad_tokens_are_refused() {
-    const ATTEMPTS: usize = 10_000;
-    const AT_ONCE: usize = 50;
-    let server = Server::start(Store::Memory).await;
-    let ada = server.person().await;
-    let mut socket = server.started(&ada, json!({})).await;
-    let bad = format!("Bearer {}x", ada.token);
-    let attempts = (0..AT_ONCE).map(async |_| {
-        for _ in 0..ATTEMPTS / AT_ONCE {
-            server.handshake("/ws", &[("authorization", &bad)]).await.err().unwrap().problem(401, "unauthenticated");
-        }
-    });
-    let all = join_all(attempts);
-    let mut all = std::pin::pin!(all);
-    // Somebody else's socket is answered all the while.
-    let mut slowest = Duration::ZERO;
-    loop {
-        let began = Instant::now();
-        let answered = async {
-            socket.send(json!({"type": "ping", "id": "p"})).await;
-            socket.ack("p").await;
-        };
-        tokio::select! {
-            _ = &mut all => break,
-            () = answered => slowest = slowest.max(began.elapsed()),
-        }
-    }
-    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
-    assert_eq!(server.api.chat().stats().connections, 1);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn subprotocols_are_taken_by_the_letter() {
-    let server = Server::start(Store::Memory).await;
-    let ada = server.person().await;
-    let offer = async |protocols: &str| server.handshake("/ws", &[("sec-websocket-protocol", protocols)]).await;
-    // Without ours, nobody knows how the two would speak.
-    for protocols in [format!("bearer.{}", ada.token), format!("chat, bearer.{}", ada.token)] {
-        offer(&protocols).await.err().unwrap().problem(400, "malformed");
-    }
-    for protocols in ["chatcore.v1", "chat", "CHATCORE.V1"] {
-        offer(protocols).await.err().unwrap().problem(401, "unauthenticated");
-    }
-    for protocols in ["chatcore.v1, bearer.", "chatcore.v1, bearer.x", "bearer.a.b.c, chatcore.v1"] {
-        let mut socket = offer(protocols).await.ok().unwrap();
-        socket.bye("revoked", 4401).await;
-    }
-    // More than any token is long.
-    let huge = format!("chatcore.v1, bearer.{}", "x".repeat(20_000));
-    assert_eq!(offer(&huge).await.err().unwrap().status.as_u16(), 431);
 }
 
 /// Promise 6: the server stops reading the frames of one who does not take the answers, and goes on when they are taken.
