@@ -218,10 +218,14 @@ impl MongoStore {
         Storage::single(Arc::new(self.clone()))
     }
 
-    /// Waits for what is under way and closes the connections, of all clones. To be called before the runtime ends: the
+    /// Waits for what is under way, as long as a call may take, and closes the connections, of all clones. To be called before the runtime ends: the
     /// driver says goodbye to the server from a task of its own.
     pub async fn close(&self) {
-        self.inner.client.clone().shutdown().await;
+        let client = || self.inner.client.clone();
+        // The driver waits for whatever still has a session, for ever if others keep on asking.
+        if tokio::time::timeout(self.deadline(), client().shutdown()).await.is_err() {
+            client().shutdown().immediate(true).await;
+        }
     }
 
     pub(crate) fn client(&self) -> &Client {

@@ -13,6 +13,7 @@ use std::error::Error;
 use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use chatcore::Chat;
 use chatcore_hyper::Api;
@@ -22,6 +23,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use settings::Settings;
 use site::Site;
+
+/// How long a stopping server waits for its stores to close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the program does: reads its arguments and serves until it is told to stop.
 #[must_use]
@@ -78,8 +82,11 @@ async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
     io::stdout().flush()?;
     let site = Site::new(api.clone());
     chatcore_hyper::serve_with(listener, api, site, stopped()?).await?;
+    // Whatever was acknowledged is stored; closing only spares the databases a surprise.
+    if tokio::time::timeout(CLOSE_TIMEOUT, opened.close()).await.is_err() {
+        tracing::warn!("a store was not closed in time");
+    }
     tracing::info!("stopped");
-    opened.close().await;
     Ok(())
 }
 
