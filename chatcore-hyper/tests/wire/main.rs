@@ -6,6 +6,7 @@
 
 mod attacks_input;
 mod attacks_passwords;
+mod attacks_roles;
 mod attacks_rooms;
 mod attacks_tokens;
 mod errors;
