@@ -125,6 +125,110 @@ async fn guessing_the_current_password_is_stopped() {
     server.put(&ada, "/auth/password", change("correct horse")).await.problem(429, "rate_limited");
 }
 
+/// A login that is stopped, with how many seconds it says to wait.
+async fn stopped(server: &Server, address: &str, password: &str) -> Option<u64> {
+    let answer = post_from(server, address, "/auth/login", json!({"login": "ada", "password": password})).await;
+    (answer.status == 429).then(|| answer.headers["retry-after"].to_str().unwrap().parse().unwrap())
+}
+
+/// Guesses until it is stopped, from addresses of their own; attempts come back meanwhile, so nobody knows how often that is.
+async fn guess_until_stopped(server: &Server, address: impl Fn(u32) -> String) -> u64 {
+    for n in 0..200 {
+        if let Some(wait) = stopped(server, &address(n), "a wrong guess").await {
+            return wait;
+        }
+    }
+    panic!("200 guesses went through");
+}
+
+/// What `Retry-After` says is true: after it the right password goes through, and no sooner does a guess.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_the_wait_is_the_end_of_it() {
+    let short = RateLimit::new(2, Duration::from_secs(6));
+    let server = server(|core| core.logins_per_account = Some(short)).await;
+    server.named("ada").await;
+    let wait = guess_until_stopped(&server, |_| "192.0.2.66".to_owned()).await;
+    assert!((1..=3).contains(&wait), "one attempt comes back every three seconds: {wait}");
+    tokio::time::sleep(Duration::from_secs(wait)).await;
+    assert_eq!(login_from(&server, "192.0.2.66", "ada", "correct horse").await, 200);
+}
+
+/// From an address that nobody knows the owner waits only as long as the guessing goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn guessing_from_many_addresses_ends_with_the_guessing() {
+    let short = RateLimit::new(2, Duration::from_secs(6));
+    let server = server(|core| core.logins_by_strangers = Some(short)).await;
+    server.named("ada").await;
+    let wait = guess_until_stopped(&server, |n| format!("192.0.2.{n}")).await;
+    tokio::time::sleep(Duration::from_secs(wait)).await;
+    assert_eq!(login_from(&server, "198.51.100.1", "ada", "correct horse").await, 200);
+}
+
+/// Whoever is in already does not notice the guessing: calls, sockets, refreshes from anywhere.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_go_on_while_somebody_guesses() {
+    let server = server(|core| {
+        core.logins_per_account = Some(RateLimit::new(2, LONG));
+        core.logins_by_strangers = Some(RateLimit::new(4, LONG));
+    })
+    .await;
+    let ada = server.named("ada").await;
+    let mut open = server.started(&ada, json!({})).await;
+    guess_until_stopped(&server, |n| format!("192.0.2.{n}")).await;
+    server.get(&ada, "/auth/me").await.expect(200);
+    server.socket(&ada, "/ws").await.frame("hello").await;
+    open.send(json!({"type": "ping", "id": "1"})).await;
+    open.ack("1").await;
+    let mut refresh = ada.refresh.clone();
+    for n in 0..5 {
+        let body = json!({"refresh_token": refresh});
+        let tokens = post_from(&server, &format!("203.0.113.{n}"), "/auth/refresh", body).await.expect(200);
+        refresh = text(&tokens["refresh_token"]);
+    }
+}
+
+/// Attempts are counted before they cost anything: a flood of guesses takes no more hashing than its limit.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_stopped_is_not_hashed() {
+    let one = || Some(RateLimit::new(1, LONG));
+    for limit in ["account", "strangers", "address"] {
+        let server = server(|core| match limit {
+            "account" => core.logins_per_account = one(),
+            "strangers" => core.logins_by_strangers = one(),
+            _ => core.logins_per_address = one(),
+        })
+        .await;
+        // Registered, but not logged in: that would be the one attempt.
+        let new = json!({"username": "ada", "email": "ada@example.org", "password": "correct horse"});
+        server.call(Method::POST, "/auth/register", None, Some(&new)).await.expect(201);
+        for name in ["ada", "nobody"] {
+            let address = if name == "ada" { "192.0.2.66" } else { "192.0.2.67" };
+            assert_eq!(login_from(&server, address, name, "a wrong guess").await, 401, "{limit}");
+            let before = server.api.chat().password_hashes();
+            for password in ["a wrong guess", "correct horse"] {
+                assert_eq!(login_from(&server, address, name, password).await, 429, "{limit}");
+            }
+            assert_eq!(server.api.chat().password_hashes(), before, "{limit}, {name}");
+        }
+    }
+    let server = server(|core| {
+        core.registrations_per_address = one();
+        core.logins_per_account = Some(RateLimit::new(2, LONG));
+    })
+    .await;
+    let ada = server.named("ada").await;
+    let new = |name: &str| json!({"username": name, "email": format!("{name}@example.org"), "password": "12345678"});
+    post_from(&server, "192.0.2.66", "/auth/register", new("eve")).await.expect(201);
+    let change = json!({"current_password": "a wrong guess", "new_password": "battery staple"});
+    for _ in 0..2 {
+        server.put(&ada, "/auth/password", change.clone()).await.invalid(&[("current_password", "wrong")]);
+    }
+    let before = server.api.chat().password_hashes();
+    post_from(&server, "192.0.2.66", "/auth/register", new("mallory")).await.problem(429, "rate_limited");
+    server.put(&ada, "/auth/password", change).await.problem(429, "rate_limited");
+    assert_eq!(server.api.chat().password_hashes(), before, "registering and changing a password");
+}
+
 /// Hashes are counted instead of milliseconds: they are all that takes time, each costs the same, and a count cannot flake.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_login_is_the_same_work_and_the_same_answer_for_whomever() {

@@ -15,6 +15,9 @@ use crate::harness::{Answer, Person, Server, Store, on_every_store, text};
 
 on_every_store!(
     a_session_that_has_ended_opens_no_door,
+    every_way_to_end_a_session_ends_its_token,
+    two_refreshes_at_once_both_go_on,
+    the_token_before_the_last_is_theft_at_any_time,
     a_refresh_token_works_once,
     a_spent_refresh_token_ends_the_session,
     refresh_tokens_of_others_and_of_no_one,
@@ -202,6 +205,55 @@ async fn a_session_that_has_ended_opens_no_door(store: Store) {
     server.get(&elsewhere, "/auth/me").await.expect(200);
 }
 
+/// By the owner from another session, by a new password: the token is good for nothing at once, and its socket closes.
+async fn every_way_to_end_a_session_ends_its_token(store: Store) {
+    let server = Server::start(store).await;
+    let (ada, other, third) = (server.named("ada").await, server.login("ada").await, server.login("ada").await);
+    let mut socket = server.socket(&other, "/ws").await;
+    let session = text(&claims(&other.token)["sid"]);
+    server.delete(&ada, &format!("/auth/sessions/{session}")).await.expect(204);
+    socket.bye("revoked", 4401).await;
+    refused(&server, "a session that was ended from another", &other.token).await;
+    refresh(&server, &other.refresh).await.problem(401, "unauthenticated");
+    let mut socket = server.socket(&third, "/ws").await;
+    let change = json!({"current_password": "correct horse", "new_password": "battery staple"});
+    server.put(&ada, "/auth/password", change).await.expect(204);
+    socket.bye("revoked", 4401).await;
+    refused(&server, "a session from before the password", &third.token).await;
+    refresh(&server, &third.refresh).await.problem(401, "unauthenticated");
+    server.get(&ada, "/auth/me").await.expect(200);
+    refresh(&server, &ada.refresh).await.expect(200);
+}
+
+/// Its session lives, and it was good until now.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_whose_time_is_over_opens_no_door() {
+    let clock = Arc::new(ManualClock::new(SystemClock.now()));
+    let server = Server::at(Store::Memory, clock.clone(), |_, _| {}).await;
+    let ada = server.person().await;
+    clock.advance(Duration::from_secs(14 * 60));
+    server.get(&ada, "/auth/me").await.expect(200);
+    clock.advance(Duration::from_secs(2 * 60));
+    refused(&server, "a token of sixteen minutes", &ada.token).await;
+    let fresh = refresh(&server, &ada.refresh).await.expect(200);
+    server.call(Method::GET, "/auth/me", fresh["access_token"].as_str(), None).await.expect(200);
+    refused(&server, "still the old one", &ada.token).await;
+}
+
+/// Another server of the same host, with the same names and another secret: neither takes the other's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tokens_of_another_server_open_no_door() {
+    let secret = chatcore::model::AccessSecret::new([8; 32]).unwrap();
+    let change = |core: &mut chatcore::Settings| core.tokens = chatcore::Settings::new(secret).tokens;
+    let here = Server::start(Store::Memory).await;
+    let there = Server::with(Store::Memory, |core, _| change(core)).await;
+    let (ada, foreign) = (here.named("ada").await, there.named("ada").await);
+    refused(&here, "from there", &foreign.token).await;
+    refused(&there, "from here", &ada.token).await;
+    refresh(&here, &foreign.refresh).await.problem(401, "unauthenticated");
+    here.get(&ada, "/auth/me").await.expect(200);
+}
+
 /// Many at once with one token all go on, as tabs do; what was spent before that does not.
 async fn a_refresh_token_works_once(store: Store) {
     let server = Server::start(store).await;
@@ -222,6 +274,42 @@ async fn a_refresh_token_works_once(store: Store) {
     }
     assert!(alive <= 4, "{alive}");
     refused(&server, "its session was ended by that", &ada.token).await;
+}
+
+/// Two tabs: both get a pair, all four tokens work, and it is one session still.
+async fn two_refreshes_at_once_both_go_on(store: Store) {
+    let server = Server::start(store).await;
+    let ada = server.person().await;
+    let (one, two) = futures::join!(refresh(&server, &ada.refresh), refresh(&server, &ada.refresh));
+    let pairs = [one.expect(200), two.expect(200)];
+    assert_ne!(pairs[0]["refresh_token"], pairs[1]["refresh_token"]);
+    for pair in &pairs {
+        server.call(Method::GET, "/auth/me", pair["access_token"].as_str(), None).await.expect(200);
+        assert_eq!(claims(pair["access_token"].as_str().unwrap())["sid"], claims(&ada.token)["sid"]);
+    }
+    for pair in &pairs {
+        refresh(&server, pair["refresh_token"].as_str().unwrap()).await.expect(200);
+    }
+    let sessions = server.get(&ada, "/auth/sessions").await.expect(200);
+    assert_eq!(sessions["items"].as_array().unwrap().len(), 1, "{sessions}");
+}
+
+/// Only the one that was spent last has its 30 seconds: one from before it ends the session within them as well, sockets and all.
+async fn the_token_before_the_last_is_theft_at_any_time(store: Store) {
+    let server = Server::start(store).await;
+    let (ada, elsewhere) = (server.named("ada").await, server.login("ada").await);
+    let second = refresh(&server, &ada.refresh).await.expect(200);
+    let third = refresh(&server, second["refresh_token"].as_str().unwrap()).await.expect(200);
+    let mut socket = server.socket(&ada, "/ws").await;
+    refresh(&server, &ada.refresh).await.problem(401, "unauthenticated");
+    socket.bye("revoked", 4401).await;
+    for tokens in [&second, &third] {
+        refused(&server, "the session has ended", tokens["access_token"].as_str().unwrap()).await;
+        refresh(&server, tokens["refresh_token"].as_str().unwrap()).await.problem(401, "unauthenticated");
+    }
+    // The thief's session is one; her others are not its.
+    server.get(&elsewhere, "/auth/me").await.expect(200);
+    refresh(&server, &elsewhere.refresh).await.expect(200);
 }
 
 async fn a_spent_refresh_token_ends_the_session(store: Store) {
