@@ -205,21 +205,27 @@ async fn a_session_that_has_ended_opens_no_door(store: Store) {
     server.get(&elsewhere, "/auth/me").await.expect(200);
 }
 
+/// Does not look again within a test whether sessions live: what ends them has to say so itself.
+fn trusting(core: &mut chatcore::Settings) {
+    core.trust = Duration::from_secs(3600);
+    core.reconcile_every = Duration::from_secs(1800);
+}
+
 /// By the owner from another session, by a new password: the token is good for nothing at once, and its socket closes.
 async fn every_way_to_end_a_session_ends_its_token(store: Store) {
-    let server = Server::start(store).await;
+    let server = Server::with(store, |core, _| trusting(core)).await;
     let (ada, other, third) = (server.named("ada").await, server.login("ada").await, server.login("ada").await);
     let mut socket = server.socket(&other, "/ws").await;
     let session = text(&claims(&other.token)["sid"]);
     server.delete(&ada, &format!("/auth/sessions/{session}")).await.expect(204);
-    socket.bye("revoked", 4401).await;
     refused(&server, "a session that was ended from another", &other.token).await;
+    socket.bye("revoked", 4401).await;
     refresh(&server, &other.refresh).await.problem(401, "unauthenticated");
     let mut socket = server.socket(&third, "/ws").await;
     let change = json!({"current_password": "correct horse", "new_password": "battery staple"});
     server.put(&ada, "/auth/password", change).await.expect(204);
-    socket.bye("revoked", 4401).await;
     refused(&server, "a session from before the password", &third.token).await;
+    socket.bye("revoked", 4401).await;
     refresh(&server, &third.refresh).await.problem(401, "unauthenticated");
     server.get(&ada, "/auth/me").await.expect(200);
     refresh(&server, &ada.refresh).await.expect(200);
@@ -296,12 +302,13 @@ async fn two_refreshes_at_once_both_go_on(store: Store) {
 
 /// Only the one that was spent last has its 30 seconds: one from before it ends the session within them as well, sockets and all.
 async fn the_token_before_the_last_is_theft_at_any_time(store: Store) {
-    let server = Server::start(store).await;
+    let server = Server::with(store, |core, _| trusting(core)).await;
     let (ada, elsewhere) = (server.named("ada").await, server.login("ada").await);
     let second = refresh(&server, &ada.refresh).await.expect(200);
     let third = refresh(&server, second["refresh_token"].as_str().unwrap()).await.expect(200);
     let mut socket = server.socket(&ada, "/ws").await;
     refresh(&server, &ada.refresh).await.problem(401, "unauthenticated");
+    refused(&server, "the session has ended", &ada.token).await;
     socket.bye("revoked", 4401).await;
     for tokens in [&second, &third] {
         refused(&server, "the session has ended", tokens["access_token"].as_str().unwrap()).await;
@@ -314,7 +321,7 @@ async fn the_token_before_the_last_is_theft_at_any_time(store: Store) {
 
 async fn a_spent_refresh_token_ends_the_session(store: Store) {
     let clock = Arc::new(ManualClock::new(SystemClock.now()));
-    let server = Server::at(store, clock.clone(), |_, _| {}).await;
+    let server = Server::at(store, clock.clone(), |core, _| trusting(core)).await;
     let ada = server.person().await;
     let fresh = refresh(&server, &ada.refresh).await.expect(200);
     clock.advance(Duration::from_secs(29));
