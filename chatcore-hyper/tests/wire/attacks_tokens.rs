@@ -246,20 +246,6 @@ async fn a_token_whose_time_is_over_opens_no_door() {
     refused(&server, "still the old one", &ada.token).await;
 }
 
-/// Another server of the same host, with the same names and another secret: neither takes the other's.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tokens_of_another_server_open_no_door() {
-    let secret = chatcore::model::AccessSecret::new([8; 32]).unwrap();
-    let change = |core: &mut chatcore::Settings| core.tokens = chatcore::Settings::new(secret).tokens;
-    let here = Server::start(Store::Memory).await;
-    let there = Server::with(Store::Memory, |core, _| change(core)).await;
-    let (ada, foreign) = (here.named("ada").await, there.named("ada").await);
-    refused(&here, "from there", &foreign.token).await;
-    refused(&there, "from here", &ada.token).await;
-    refresh(&here, &foreign.refresh).await.problem(401, "unauthenticated");
-    here.get(&ada, "/auth/me").await.expect(200);
-}
-
 /// Many at once with one token all go on, as tabs do; what was spent before that does not.
 async fn a_refresh_token_works_once(store: Store) {
     let server = Server::start(store).await;
