@@ -20,7 +20,7 @@ use crate::indexes::{KEYS, POSTS};
 use crate::keys::{log_key, reaction_key, split_log_key};
 use crate::lists::{BATCH, distinct, in_session, piped};
 use crate::open::MongoStore;
-use crate::retry::{Attempt, Fault, Retry, commit};
+use crate::retry::{Attempt, Fault, commit};
 
 /// Drafts of one transaction at most.
 const DRAFTS: usize = 512;
@@ -72,7 +72,7 @@ impl MongoStore {
 
     async fn append_chunk(&self, drafts: &[Draft], max: u32) -> StoreResult<Vec<AppendOutcome>> {
         let deadline = Instant::now() + self.deadline();
-        let mut retry = Retry::until(deadline);
+        let mut retry = self.retry(deadline);
         let rooms = distinct(drafts.iter().map(|draft| draft.room));
         // One room is waited for; of several, those that are not free are told.
         let alone = if rooms.len() == 1 { rooms.clone() } else { Vec::new() };
@@ -107,7 +107,7 @@ impl MongoStore {
         }
         let rooms = futures::stream::iter(places.into_values().map(|places| async move {
             let drafts: Vec<Draft> = places.iter().map(|place| drafts[*place].clone()).collect();
-            let mut retry = Retry::until(deadline);
+            let mut retry = self.retry(deadline);
             loop {
                 let outcomes = match retry.within(self.try_append(&drafts, max, true)).await {
                     Ok(outcomes) => outcomes,

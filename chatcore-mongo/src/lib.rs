@@ -17,6 +17,7 @@
 //! # }
 //! ```
 
+mod abandoned;
 mod append;
 mod changes;
 mod decide;

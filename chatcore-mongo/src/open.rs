@@ -2,18 +2,19 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chatcore::id::RoomId;
 use chatcore::store::{Storage, StoreResult};
 use mongodb::bson::doc;
 use mongodb::options::{
-    Acknowledgment, ClientOptions, ConnectionString, DatabaseOptions, ReadConcern, ReadPreference, SelectionCriteria,
-    WriteConcern,
+    Acknowledgment, ClientOptions, ConnectionString, DatabaseOptions, DriverInfo, ReadConcern, ReadPreference,
+    SelectionCriteria, WriteConcern,
 };
 use mongodb::{Client, Collection, Database};
 use tokio::sync::{Mutex, MutexGuard};
 
+use crate::abandoned::LIBRARY;
 use crate::indexes;
 
 /// MongoDB 6.0.
@@ -28,6 +29,7 @@ pub struct MongoOptions {
     url: ConnectionString,
     database: String,
     deadline: Duration,
+    abandoned_after: Duration,
     server_selection_timeout: Duration,
     connect_timeout: Duration,
     max_pool_size: u32,
@@ -48,6 +50,7 @@ impl MongoOptions {
         Ok(Self {
             database: parsed.default_database.clone().unwrap_or_else(|| "chatcore".to_owned()),
             deadline: Duration::from_secs(10),
+            abandoned_after: Duration::from_secs(5),
             server_selection_timeout: parsed.server_selection_timeout.unwrap_or(Duration::from_secs(5)),
             connect_timeout: parsed.connect_timeout.unwrap_or(Duration::from_secs(5)),
             max_pool_size: parsed.max_pool_size.unwrap_or(32),
@@ -67,6 +70,14 @@ impl MongoOptions {
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
+        self
+    }
+
+    /// How long nothing may happen in a transaction of this library before other processes, which it keeps from writing, end it: that of a process
+    /// which was killed or cut off in the middle of it. Default: 5 s; at least 1 s. (Without them the server ends it, after a minute.)
+    #[must_use]
+    pub fn abandoned_after(mut self, time: Duration) -> Self {
+        self.abandoned_after = time.max(Duration::from_secs(1));
         self
     }
 
@@ -104,6 +115,8 @@ impl MongoOptions {
         options.connect_timeout = Some(self.connect_timeout);
         options.max_pool_size = Some(self.max_pool_size);
         options.app_name = Some(self.app_name.clone());
+        options.driver_info =
+            Some(DriverInfo::builder().name(LIBRARY).version(env!("CARGO_PKG_VERSION").to_owned()).build());
         options.retry_reads = Some(true);
         options.retry_writes = Some(true);
         // What has been acknowledged, and what has been read, survives any failover.
@@ -120,6 +133,7 @@ impl fmt::Debug for MongoOptions {
         f.debug_struct("MongoOptions")
             .field("database", &self.database)
             .field("deadline", &self.deadline)
+            .field("abandoned_after", &self.abandoned_after)
             .field("server_selection_timeout", &self.server_selection_timeout)
             .field("connect_timeout", &self.connect_timeout)
             .field("max_pool_size", &self.max_pool_size)
@@ -178,6 +192,9 @@ struct Inner {
     /// The same in a session of one moment, and in transactions, which have a read concern of their own.
     snapshot: Database,
     deadline: Duration,
+    abandoned_after: Duration,
+    /// When this process last looked for abandoned transactions.
+    last_look: std::sync::Mutex<Option<Instant>>,
     locks: [Mutex<()>; LOCKS],
 }
 
@@ -202,7 +219,16 @@ impl MongoStore {
         let (snapshot, database) = (database(ReadConcern::snapshot()), database(ReadConcern::majority()));
         indexes::prepare(&database).await?;
         let locks = std::array::from_fn(|_| Mutex::new(()));
-        Ok(Self { inner: Arc::new(Inner { client, database, snapshot, deadline: options.deadline, locks }) })
+        let inner = Inner {
+            client,
+            database,
+            snapshot,
+            deadline: options.deadline,
+            abandoned_after: options.abandoned_after,
+            last_look: std::sync::Mutex::default(),
+            locks,
+        };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Opens the store at that URL; see [`MongoOptions::from_url`].
@@ -238,6 +264,14 @@ impl MongoStore {
 
     pub(crate) fn deadline(&self) -> Duration {
         self.inner.deadline
+    }
+
+    pub(crate) fn abandoned_after(&self) -> Duration {
+        self.inner.abandoned_after
+    }
+
+    pub(crate) fn last_look(&self) -> &std::sync::Mutex<Option<Instant>> {
+        &self.inner.last_look
     }
 
     /// A collection, for reads of what a majority holds and for writes.

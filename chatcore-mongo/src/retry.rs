@@ -8,6 +8,7 @@ use mongodb::bson::Document;
 use mongodb::error::{Error, UNKNOWN_TRANSACTION_COMMIT_RESULT};
 use tokio::time::Instant;
 
+use crate::abandoned::SUSPICIOUS;
 use crate::error::{corrupt, is_conflict, is_passing, store_error};
 use crate::open::MongoStore;
 
@@ -83,20 +84,29 @@ struct TimedOut;
 
 /// The attempts of one step, and when they have to end.
 pub(crate) struct Retry {
+    store: MongoStore,
     deadline: Instant,
     pause: Duration,
+    /// When somebody may be in the way who does not go on.
+    suspicious: Instant,
 }
 
 impl Retry {
-    pub(crate) fn until(deadline: Instant) -> Self {
-        Self { deadline, pause: PAUSE }
-    }
-
     /// Waits for an attempt, but not longer than there is time.
     pub(crate) async fn within<T>(&self, attempt: impl Future<Output = Attempt<T>>) -> Attempt<T> {
-        match tokio::time::timeout_at(self.deadline, attempt).await {
-            Ok(answer) => answer,
-            Err(_) => Err(StoreError::unavailable("the database does not answer", TimedOut).into()),
+        let mut attempt = std::pin::pin!(tokio::time::timeout_at(self.deadline, attempt));
+        loop {
+            // A statement outside of a transaction waits in the server for the transaction that holds its document.
+            let look = self.suspicious.max(Instant::now() + SUSPICIOUS);
+            let answer = match tokio::time::timeout_at(look, attempt.as_mut()).await {
+                Ok(answer) => answer,
+                Err(_) => {
+                    self.store.look_for_abandoned();
+                    continue;
+                }
+            };
+            return answer
+                .unwrap_or_else(|_| Err(StoreError::unavailable("the database does not answer", TimedOut).into()));
         }
     }
 
@@ -108,6 +118,9 @@ impl Retry {
         let pause = jitter(self.pause);
         if Instant::now() + pause >= self.deadline {
             return Err(unavailable(fault));
+        }
+        if fault.is_conflict() && Instant::now() >= self.suspicious {
+            self.store.look_for_abandoned();
         }
         tokio::time::sleep(pause).await;
         self.pause = (self.pause * 2).min(PAUSE_MAX);
@@ -131,6 +144,11 @@ fn jitter(pause: Duration) -> Duration {
 }
 
 impl MongoStore {
+    /// Attempts until then.
+    pub(crate) fn retry(&self, deadline: Instant) -> Retry {
+        Retry { store: self.clone(), deadline, pause: PAUSE, suspicious: Instant::now() + SUSPICIOUS }
+    }
+
     /// Makes a step, again and again until it is through or the deadline is there.
     ///
     /// It has a task of its own, so that it ends even where the caller does not wait for the end: a transaction that is
@@ -140,7 +158,7 @@ impl MongoStore {
         T: Send + 'static,
         F: Future<Output = Attempt<T>> + Send + 'static,
     {
-        let retry = Retry::until(Instant::now() + self.deadline());
+        let retry = self.retry(Instant::now() + self.deadline());
         self.detached(repeat(retry, attempt)).await
     }
 
@@ -163,13 +181,13 @@ impl MongoStore {
     where
         F: Future<Output = Attempt<T>> + Send,
     {
-        repeat(Retry::until(Instant::now() + self.deadline()), attempt).await
+        repeat(self.retry(Instant::now() + self.deadline()), attempt).await
     }
 
     /// A single statement that writes. The driver makes it again once, under the same number, so that the server knows it
     /// again; a further attempt could not tell its own work from that of others.
     pub(crate) async fn write<T>(&self, statement: impl Future<Output = Result<T, Error>>) -> Attempt<T> {
-        Retry::until(Instant::now() + self.deadline()).within(async { Ok(statement.await?) }).await
+        self.retry(Instant::now() + self.deadline()).within(async { Ok(statement.await?) }).await
     }
 
     /// A session in which a transaction has begun.

@@ -6,9 +6,12 @@ use chatcore::id::RoomId;
 use chatcore::model::LogRange;
 use chatcore::store::{AppendOutcome, Storage, StoreErrorKind};
 use chatcore::testing::faults::{Load, rides_out};
-use chatcore::testing::fixtures::{post, room_id, user_id};
+use chatcore::testing::fixtures::{post, room_id, session, session_id, token, user_id};
 use chatcore_mongo::MongoStore;
-use mongodb::bson::doc;
+use chatcore_mongo::testing::TemporaryDatabase;
+use mongodb::bson::{Document, doc};
+use mongodb::options::{ClientOptions, DriverInfo};
+use mongodb::{Client, ClientSession};
 
 use crate::server::{Server, Set};
 use crate::temporary;
@@ -128,4 +131,62 @@ async fn two_nodes_share_a_database() {
     let mut load = Load::start(&nodes).await;
     load.acknowledges(1000).await;
     load.finish(&nodes[1]).await;
+}
+
+/// A transaction that has written what everybody needs, of a client whose driver is called so.
+async fn open_transaction(place: &TemporaryDatabase, library: Option<&str>) -> ClientSession {
+    let mut options = ClientOptions::parse(place.url()).await.unwrap();
+    options.driver_info = library.map(|name| DriverInfo::builder().name(name).build());
+    let client = Client::with_options(options).unwrap();
+    let mut session = client.start_session().await.unwrap();
+    session.start_transaction().await.unwrap();
+    for name in ["chat_heads", "chat_sessions"] {
+        let held = place.database().await.unwrap().name().to_owned();
+        let held = client.database(&held).collection::<Document>(name);
+        let done = held.update_many(doc! {}, doc! { "$set": { "held": 1 } }).session(&mut session).await.unwrap();
+        assert_eq!(done.modified_count, 1, "{name}");
+    }
+    session
+}
+
+/// Killed in the middle of a transaction, a process leaves it open, and the server keeps it for a minute. Others wait only until nothing has
+/// happened in it for a while: an append, which meets it again and again, and a single statement, which waits for it in the server.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_that_nobody_goes_on_with_is_ended() {
+    let Some(place) = temporary().await else { return };
+    let store = MongoStore::open(&place.options().unwrap().abandoned_after(Duration::from_secs(2))).await.unwrap();
+    let storage = store.storage();
+    persist(&storage, room_id(1), "before").await;
+    let stored = session(1, user_id(1));
+    for statement in [false, true] {
+        storage.sessions.create(&stored, &token(1)).await.unwrap();
+        // Neither ended nor given back, as by one who is not there any more.
+        std::mem::forget(open_transaction(&place, Some("chatcore")).await);
+        let began = Instant::now();
+        if statement {
+            assert!(storage.sessions.end(user_id(1), session_id(1)).await.unwrap());
+        } else {
+            let drafts = [post(room_id(1), user_id(1), "after", "text")];
+            assert!(matches!(storage.messages.append(&drafts, 20).await.unwrap()[..], [AppendOutcome::Appended(_)]));
+            assert!(storage.sessions.end(user_id(1), session_id(1)).await.unwrap());
+        }
+        let waited = began.elapsed();
+        assert!((Duration::from_secs(1)..Duration::from_secs(6)).contains(&waited), "{waited:?}");
+    }
+}
+
+/// What else the host does with that server is its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_of_the_hosts_own_is_left_alone() {
+    let Some(place) = temporary().await else { return };
+    let options = place.options().unwrap().abandoned_after(Duration::from_secs(1)).deadline(Duration::from_secs(4));
+    let storage = MongoStore::open(&options).await.unwrap().storage();
+    persist(&storage, room_id(1), "before").await;
+    storage.sessions.create(&session(1, user_id(1)), &token(1)).await.unwrap();
+    let mut own = open_transaction(&place, None).await;
+    let drafts = [post(room_id(1), user_id(1), "after", "text")];
+    let error = storage.messages.append(&drafts, 20).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error:?}");
+    own.commit_transaction().await.unwrap();
+    assert_eq!(persist(&storage, room_id(1), "after").await, 2);
 }
