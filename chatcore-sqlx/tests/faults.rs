@@ -9,13 +9,17 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use chatcore::store::AppendOutcome;
 use chatcore::testing::faults::{Load, rides_out};
+use chatcore::testing::fixtures::{post, room_id, user_id};
 use chatcore_sqlx::testing::TemporaryDatabase;
 use chatcore_sqlx::{MySqlOptions, MySqlStore, SqliteOptions, SqliteStore};
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, Row as _};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
 
 /// How long after a database is back everything has to work again.
 const RECOVERY: Duration = Duration::from_secs(10);
@@ -184,6 +188,84 @@ async fn two_nodes_share_mariadb() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_nodes_share_mysql() {
     two_nodes("CHATCORE_TEST_MYSQL").await;
+}
+
+/// Carries bytes to and from a server until the network is gone: then nothing moves any more, and neither side is told.
+struct Network {
+    port: u16,
+    gone: watch::Sender<bool>,
+}
+
+impl Network {
+    async fn to(host: String, port: u16) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (gone, is_gone) = watch::channel(false);
+        let network = Self { port: listener.local_addr().unwrap().port(), gone };
+        tokio::spawn(async move {
+            loop {
+                let (mut near, _) = listener.accept().await.unwrap();
+                let mut far = TcpStream::connect((host.as_str(), port)).await.unwrap();
+                let mut is_gone = is_gone.clone();
+                tokio::spawn(async move {
+                    tokio::select! {
+                        biased;
+                        gone = async { is_gone.wait_for(|gone| *gone).await.is_ok() } => if gone {
+                            // Both ends are kept open.
+                            std::future::pending::<()>().await;
+                        },
+                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                    }
+                });
+            }
+        });
+        network
+    }
+}
+
+/// A node vanishes in the middle of an append, with the room locked, and nothing tells the server. Others wait no longer than its connection may be idle.
+async fn vanishes(variable: &str) {
+    let Some(database) = on(variable).await else { return };
+    let direct = database.connect_options();
+    let network = Network::to(direct.get_host().to_owned(), direct.get_port()).await;
+    let options = MySqlOptions::new(database.connect_options().host("127.0.0.1").port(network.port));
+    let options = options.lock_timeout(Duration::from_secs(30)).idle_timeout(Duration::from_secs(1));
+    let there = MySqlStore::open(&options).await.unwrap().storage();
+    let here = database.store().await.unwrap().storage();
+    let draft = |key: &str| [post(room_id(1), user_id(1), key, "text")];
+    there.messages.append(&draft("1"), 20).await.unwrap();
+    // So that it is in the middle when the network goes: it waits for the room.
+    let mut other = direct.connect().await.unwrap();
+    other.execute("BEGIN; SELECT * FROM chat_heads FOR UPDATE").await.unwrap();
+    let append = tokio::spawn(async move { there.messages.append(&draft("2"), 20).await });
+    let waits = "SELECT COUNT(*) FROM information_schema.innodb_trx JOIN information_schema.processlist \
+                 ON id = trx_mysql_thread_id WHERE db = database() AND trx_state = 'LOCK WAIT'";
+    let mut observer = database.connect_options().connect().await.unwrap();
+    while sqlx::query_scalar::<_, i64>(waits).fetch_one(&mut observer).await.unwrap() == 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    network.gone.send(true).unwrap();
+    other.execute("ROLLBACK").await.unwrap();
+    let began = Instant::now();
+    let outcomes = loop {
+        match here.messages.append(&draft("3"), 20).await {
+            Ok(outcomes) => break outcomes,
+            Err(error) => assert!(error.retryable() && began.elapsed() < RECOVERY, "{error:?}"),
+        }
+    };
+    let waited = began.elapsed();
+    assert!(waited > Duration::from_millis(500), "nobody was in the way: {waited:?}");
+    assert!(matches!(outcomes[..], [AppendOutcome::Appended(seq)] if seq.number() == 2), "{outcomes:?}");
+    append.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_on_mariadb_vanishes() {
+    vanishes("CHATCORE_TEST_MARIADB").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_on_mysql_vanishes() {
+    vanishes("CHATCORE_TEST_MYSQL").await;
 }
 
 /// All connections of a small pool are held by statements that wait for a lock; when it is free, everything goes on.
