@@ -171,7 +171,10 @@ impl Client {
     }
 
     /// Sees to a session and a socket.
-    async fn ready(&mut self) -> Result<(), Failure> {
+    ///
+    /// # Errors
+    /// When the server gives none.
+    pub async fn ready(&mut self) -> Result<(), Failure> {
         if self.session.is_none() {
             self.login().await?;
         }
@@ -233,8 +236,11 @@ impl Client {
         opened
     }
 
-    /// Where to go on in a room: where one was, or somewhere else.
+    /// Where to go on in a room: where one was, or somewhere else. At the end always where one was, so that everything that is left comes.
     fn resumption(&mut self, position: u64) -> Option<u64> {
+        if self.world.over.load(Ordering::Relaxed) {
+            return Some(position);
+        }
         match self.random.below(100) {
             0..70 => Some(position),
             70..80 => Some(position.saturating_sub(self.random.below(600))),
@@ -307,7 +313,7 @@ impl Client {
             && let Err(error) = self.refresh().await
         {
             self.session = None;
-            self.world.history.note(self.user, What::Fault(format!("user {}: no refresh: {error}", self.user)));
+            self.world.history.note(self.user, What::Note(format!("user {}: no refresh: {error}", self.user)));
         }
         outcome
     }

@@ -214,6 +214,8 @@ pub enum What {
     },
     /// Something was done to a server.
     Fault(String),
+    /// Something else that is good to know: a fault is over, the run comes to another stage.
+    Note(String),
 }
 
 /// Something that happened, when and to whom.
@@ -230,7 +232,7 @@ pub struct Entry {
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:>12.6} s  ", self.at as f64 / 1e6)?;
-        if let What::Fault(what) = &self.what {
+        if let What::Fault(what) | What::Note(what) = &self.what {
             return write!(f, "{what}");
         }
         write!(f, "user {:<3} ", self.user)?;
@@ -251,7 +253,7 @@ impl fmt::Display for Entry {
                 key.as_ref().map_or(Ok(()), |key| write!(f, ", the post {key}"))
             }
             What::Ended { socket, why } => write!(f, "socket {socket} ends: {why}"),
-            What::Fault(_) => Ok(()),
+            What::Fault(_) | What::Note(_) => Ok(()),
         }
     }
 }
@@ -315,6 +317,16 @@ impl History {
         let mut state = self.lock();
         state.sockets += 1;
         state.sockets
+    }
+
+    /// The last begin and the last end of a socket of somebody.
+    pub fn last_of_sockets(&self, user: User) -> Vec<usize> {
+        let state = self.lock();
+        let last =
+            |is: fn(&What) -> bool| state.entries.iter().rposition(|entry| entry.user == user && is(&entry.what));
+        let (begin, end) =
+            (last(|what| matches!(what, What::Opened { .. })), last(|what| matches!(what, What::Ended { .. })));
+        begin.into_iter().chain(end).collect()
     }
 
     /// Takes everything out.

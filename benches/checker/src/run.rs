@@ -1,6 +1,6 @@
 //! A run: servers, clients, faults, the end, and the check.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -84,14 +84,23 @@ pub async fn run(plan: &Plan) -> Result<Report, Failure> {
             None
         }
     };
+    let began = Instant::now();
+    let stage = |what: &str| {
+        world.history.note(usize::MAX, What::Note(what.to_owned()));
+        say(&format!("{:.1} s after the faults: {what}", began.elapsed().as_secs_f64()));
+    };
+    stage("the clients come to an end");
     world.over.store(true, Ordering::Relaxed);
     let mut settled = Vec::new();
     for client in clients {
         settled.push(client.await??);
     }
     let mut violations = Vec::new();
+    stage("every client has come to its end");
     let marks = marks(&mut settled, &world).await?;
+    stage("the last messages are posted");
     violations.extend(stragglers(&mut settled, &world, &marks).await?);
+    stage("all that was to arrive was waited for");
     // Presence takes its time. Other nodes do not know of it without a relay, and no defect is about it.
     if world.nodes.len() == 1 && plan.defect.is_none() {
         violations.extend(presence(&mut settled, &world).await?);
@@ -188,6 +197,7 @@ async fn faults(plan: &Plan, mut place: Place, world: &World) -> Result<Place, F
 
 async fn fault(place: &mut Place, world: &World, random: &mut Random) -> Result<(), Failure> {
     let note = |what: String| world.history.note(usize::MAX, What::Fault(what));
+    let over = |what: String| world.history.note(usize::MAX, What::Note(what));
     let time = Duration::from_millis(500 + random.below(3500));
     let node = random.index(place.servers.len());
     match random.below(100) {
@@ -195,13 +205,13 @@ async fn fault(place: &mut Place, world: &World, random: &mut Random) -> Result<
             note(format!("node {node} is killed"));
             place.servers[node].kill().await?;
             place.servers[node].start().await?;
-            note(format!("node {node} is back"));
+            over(format!("node {node} is back"));
         }
         30..45 if place.durable => {
             note(format!("node {node} is asked to stop"));
             place.servers[node].stop().await?;
             place.servers[node].start().await?;
-            note(format!("node {node} is back"));
+            over(format!("node {node} is back"));
         }
         45..75 if !place.databases.is_empty() => {
             let database = &place.databases[random.index(place.databases.len())];
@@ -209,17 +219,17 @@ async fn fault(place: &mut Place, world: &World, random: &mut Random) -> Result<
                 note(format!("{} is killed", database.name));
                 database.kill().await?;
                 database.restart().await?;
-                note(format!("{} is back", database.name));
+                over(format!("{} is back", database.name));
             } else {
                 note(format!("{} is stopped for {time:?}", database.name));
                 database.pause(time).await?;
-                note(format!("{} goes on", database.name));
+                over(format!("{} goes on", database.name));
             }
         }
         _ => {
             note(format!("node {node} is stopped for {time:?}"));
             place.servers[node].pause(time).await?;
-            note(format!("node {node} goes on"));
+            over(format!("node {node} goes on"));
         }
     }
     Ok(())
@@ -241,7 +251,17 @@ async fn marks(clients: &mut [Client], world: &World) -> Result<Vec<u64>, Failur
     Ok(marks)
 }
 
-/// Sockets that do not come to the last message of each of their rooms.
+/// Opens the sockets that have ended, with what kept anybody from it.
+async fn reopen(clients: impl Iterator<Item = &mut Client>, trouble: &mut HashMap<User, Failure>) {
+    for client in clients {
+        match client.ready().await {
+            Ok(()) => _ = trouble.remove(&client.user),
+            Err(error) => _ = trouble.insert(client.user, error),
+        }
+    }
+}
+
+/// Clients that do not come to the last message of each of their rooms, by as many sockets as it takes: those of a token that runs out are ended.
 async fn stragglers(clients: &mut [Client], world: &World, marks: &[u64]) -> Result<Vec<Violation>, Failure> {
     let mut wanted: HashMap<(User, Room), u64> = HashMap::new();
     for (user, client) in clients.iter_mut().enumerate() {
@@ -250,15 +270,21 @@ async fn stragglers(clients: &mut [Client], world: &World, marks: &[u64]) -> Res
         wanted.extend(rooms.map(|room| ((user, room), marks[room])));
     }
     let until = Instant::now() + CATCH_UP;
+    let mut trouble = HashMap::new();
     while !wanted.is_empty() && Instant::now() < until {
+        let late: BTreeSet<User> = wanted.keys().map(|(user, _)| *user).collect();
+        reopen(clients.iter_mut().filter(|client| late.contains(&client.user)), &mut trouble).await;
         tokio::time::sleep(Duration::from_millis(50)).await;
         wanted.retain(|(user, room), mark| clients[*user].positions().get(room).is_none_or(|seen| seen < mark));
     }
     let late = wanted.into_iter().map(|((user, room), mark)| {
         let seen = clients[user].positions().get(&room).copied().unwrap_or(0);
         let open = clients[user].main_socket().map(|socket| socket.id);
-        let what = format!("user {user}, room {room}: at {seen} of {mark} after {CATCH_UP:?}; its socket is {open:?}");
-        Violation::met("every socket arrives", what)
+        let trouble = trouble.get(&user);
+        let what = format!(
+            "user {user}, room {room}: at {seen} of {mark} after {CATCH_UP:?}; its socket is {open:?}, its trouble {trouble:?}"
+        );
+        Violation::met("every client arrives", what).shown_by(world.history.last_of_sockets(user))
     });
     Ok(late.collect())
 }
@@ -269,18 +295,21 @@ async fn presence(clients: &mut [Client], world: &World) -> Result<Vec<Violation
         client.leave();
     }
     let until = Instant::now() + PRESENCE;
+    let mut trouble = HashMap::new();
     loop {
+        reopen(clients.iter_mut().step_by(2), &mut trouble).await;
         let mut wrong = Vec::new();
         for user in 0..world.names.users.len() {
             let path = format!("/users/{}", world.names.users[user]);
             let told = clients[0].get(&path).await?;
             let truth = if user % 2 == 0 { "online" } else { "offline" };
             if told["presence"]["status"] != truth {
-                let open = clients[user].main_socket().is_some();
-                wrong.push(Violation::met(
-                    "presence settles",
-                    format!("user {user} is shown {}, and is {truth} (socket open: {open})", told["presence"]),
-                ));
+                let (open, trouble) = (clients[user].main_socket().is_some(), trouble.get(&user));
+                let what = format!(
+                    "user {user} is shown {}, and is {truth} (socket open: {open}, trouble: {trouble:?})",
+                    told["presence"]
+                );
+                wrong.push(Violation::met("presence settles", what));
             }
         }
         if wrong.is_empty() || Instant::now() > until {

@@ -116,6 +116,12 @@ impl Violation {
         Self { rule, what, entries: Vec::new(), events: Vec::new() }
     }
 
+    /// Shown by these entries of the history.
+    #[must_use]
+    pub fn shown_by(self, entries: Vec<usize>) -> Self {
+        Self { entries, ..self }
+    }
+
     /// With its shortest history.
     pub fn show<'a>(&'a self, record: &'a Record) -> Shown<'a> {
         Shown(record, self)
@@ -230,7 +236,7 @@ impl<'a> Checker<'a> {
                         info.ended = Some(index);
                     }
                 }
-                What::Began { .. } | What::Got { .. } | What::Fault(_) => {}
+                What::Began { .. } | What::Got { .. } | What::Fault(_) | What::Note(_) => {}
             }
         }
         Self { record, ops, sockets, keys, found: Vec::new() }
