@@ -161,7 +161,7 @@ async fn a_transaction_that_nobody_goes_on_with_is_ended() {
     for statement in [false, true] {
         storage.sessions.create(&stored, &token(1)).await.unwrap();
         // Neither ended nor given back, as by one who is not there any more.
-        std::mem::forget(open_transaction(&place, Some("chatcore")).await);
+        let _left = std::mem::ManuallyDrop::new(open_transaction(&place, Some("chatcore")).await);
         let began = Instant::now();
         if statement {
             assert!(storage.sessions.end(user_id(1), session_id(1)).await.unwrap());
