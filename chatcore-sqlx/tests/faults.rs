@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use chatcore::store::AppendOutcome;
+use chatcore::store::{AppendOutcome, MarkerWrite};
 use chatcore::testing::faults::{Load, rides_out};
-use chatcore::testing::fixtures::{post, room_id, user_id};
+use chatcore::testing::fixtures::{at, group, post, room_id, seq, session, session_id, token, user_id};
 use chatcore_sqlx::testing::TemporaryDatabase;
 use chatcore_sqlx::{MySqlOptions, MySqlStore, SqliteOptions, SqliteStore};
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
@@ -190,51 +190,63 @@ async fn two_nodes_share_mysql() {
     two_nodes("CHATCORE_TEST_MYSQL").await;
 }
 
-/// Carries bytes to and from a server until the network is gone: then nothing moves any more, and neither side is told.
+/// Carries bytes to and from a server, or holds them: then nothing moves, and neither side is told.
 struct Network {
     port: u16,
-    gone: watch::Sender<bool>,
+    holds: watch::Sender<bool>,
 }
 
 impl Network {
-    async fn to(host: String, port: u16) -> Self {
+    /// To the server of that database.
+    async fn of(database: &TemporaryDatabase) -> Self {
+        let (host, port) = (database.connect_options().get_host().to_owned(), database.connect_options().get_port());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (gone, is_gone) = watch::channel(false);
-        let network = Self { port: listener.local_addr().unwrap().port(), gone };
+        let (holds, held) = watch::channel(false);
+        let network = Self { port: listener.local_addr().unwrap().port(), holds };
         tokio::spawn(async move {
             loop {
-                let (mut near, _) = listener.accept().await.unwrap();
-                let mut far = TcpStream::connect((host.as_str(), port)).await.unwrap();
-                let mut is_gone = is_gone.clone();
-                tokio::spawn(async move {
-                    tokio::select! {
-                        biased;
-                        gone = async { is_gone.wait_for(|gone| *gone).await.is_ok() } => if gone {
-                            // Both ends are kept open.
-                            std::future::pending::<()>().await;
-                        },
-                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
-                    }
-                });
+                let (near, _) = listener.accept().await.unwrap();
+                let far = TcpStream::connect((host.as_str(), port)).await.unwrap();
+                tokio::spawn(carry(near, far, held.clone()));
             }
         });
         network
+    }
+
+    /// How to reach the database by it.
+    fn options(&self, database: &TemporaryDatabase) -> MySqlOptions {
+        MySqlOptions::new(database.connect_options().host("127.0.0.1").port(self.port))
+    }
+}
+
+/// Until either side closes, or the test is over.
+async fn carry(mut near: TcpStream, mut far: TcpStream, held: watch::Receiver<bool>) {
+    let becomes = |wanted: bool| {
+        let mut held = held.clone();
+        async move { held.wait_for(|held| *held == wanted).await.is_ok() }
+    };
+    let mut copy = std::pin::pin!(tokio::io::copy_bidirectional(&mut near, &mut far));
+    loop {
+        tokio::select! {
+            biased;
+            there = becomes(true) => if !(there && becomes(false).await) { return },
+            _ = &mut copy => return,
+        }
     }
 }
 
 /// A node vanishes in the middle of an append, with the room locked, and nothing tells the server. Others wait no longer than its connection may be idle.
 async fn vanishes(variable: &str) {
     let Some(database) = on(variable).await else { return };
-    let direct = database.connect_options();
-    let network = Network::to(direct.get_host().to_owned(), direct.get_port()).await;
-    let options = MySqlOptions::new(database.connect_options().host("127.0.0.1").port(network.port));
+    let network = Network::of(&database).await;
+    let options = network.options(&database);
     let options = options.lock_timeout(Duration::from_secs(30)).idle_timeout(Duration::from_secs(1));
     let there = MySqlStore::open(&options).await.unwrap().storage();
     let here = database.store().await.unwrap().storage();
     let draft = |key: &str| [post(room_id(1), user_id(1), key, "text")];
     there.messages.append(&draft("1"), 20).await.unwrap();
     // So that it is in the middle when the network goes: it waits for the room.
-    let mut other = direct.connect().await.unwrap();
+    let mut other = database.connect_options().connect().await.unwrap();
     other.execute("BEGIN; SELECT * FROM chat_heads FOR UPDATE").await.unwrap();
     let append = tokio::spawn(async move { there.messages.append(&draft("2"), 20).await });
     let waits = "SELECT COUNT(*) FROM information_schema.innodb_trx JOIN information_schema.processlist \
@@ -243,7 +255,7 @@ async fn vanishes(variable: &str) {
     while sqlx::query_scalar::<_, i64>(waits).fetch_one(&mut observer).await.unwrap() == 0 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    network.gone.send(true).unwrap();
+    network.holds.send(true).unwrap();
     other.execute("ROLLBACK").await.unwrap();
     let began = Instant::now();
     let outcomes = loop {
@@ -266,6 +278,57 @@ async fn a_node_on_mariadb_vanishes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_on_mysql_vanishes() {
     vanishes("CHATCORE_TEST_MYSQL").await;
+}
+
+/// Callers go away while their transaction begins, because the database takes long. Nobody after them finds himself in it: what is read is what is
+/// there, and what is written is committed.
+async fn given_up(variable: &str) {
+    let Some(database) = on(variable).await else { return };
+    let network = Network::of(&database).await;
+    let options = network.options(&database).readers(1);
+    let storage = MySqlStore::open(&options).await.unwrap().storage();
+    let here = database.store().await.unwrap().storage();
+    let (one, two) = (user_id(1), user_id(2));
+    let relation = async || storage.friendships.relation(one, two).await.unwrap();
+    let held = async |call: &mut (dyn Future<Output = ()> + Unpin)| {
+        // The pool looks at what it gets back, and tells nobody when it has. So soon after that it is not asked again before it is used.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        network.holds.send(true).unwrap();
+        tokio::time::timeout(Duration::from_millis(100), call).await.unwrap_err();
+        network.holds.send(false).unwrap();
+    };
+
+    relation().await;
+    let mut gives_up = Box::pin(async { drop(relation().await) });
+    held(&mut gives_up).await;
+    drop(gives_up);
+    assert!(storage.rooms.memberships(one).await.unwrap().is_empty());
+    here.rooms.create(&group(1, &[one])).await.unwrap();
+    assert_eq!(storage.rooms.memberships(one).await.unwrap().len(), 1, "made since");
+
+    // Several, so that each connection has its turn.
+    for n in 1..=10 {
+        storage.sessions.create(&session(n, one), &token(n.into())).await.unwrap();
+    }
+    let markers = [MarkerWrite { room: room_id(1), user: one, seq: seq(1) }];
+    let mut gives_up = Box::pin(async { storage.rooms.mark_read(&markers).await.unwrap() });
+    held(&mut gives_up).await;
+    drop(gives_up);
+    let ids: Vec<_> = (1..=10).map(session_id).collect();
+    for id in &ids {
+        assert!(storage.sessions.end(one, *id).await.unwrap());
+    }
+    assert_eq!(here.sessions.alive(&ids, at(0)).await.unwrap(), [], "all were ended, as was acknowledged");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_begin_on_mariadb_is_given_up() {
+    given_up("CHATCORE_TEST_MARIADB").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_begin_on_mysql_is_given_up() {
+    given_up("CHATCORE_TEST_MYSQL").await;
 }
 
 /// All connections of a small pool are held by statements that wait for a lock; when it is free, everything goes on.

@@ -19,17 +19,25 @@ pub(super) type Db = sqlx::MySql;
 /// Begins a transaction that writes. Connections that write are at READ COMMITTED: what a statement reads after it has waited for a lock is
 /// what is there then, and no gaps are locked.
 pub(super) async fn begin(pool: &Pool<Db>) -> sqlx::Result<Transaction<'static, Db>> {
-    pool.begin().await
+    begin_with(pool, "START TRANSACTION").await
+}
+
+/// Begins to its end, in a task of its own, also for a caller who goes away meanwhile. The driver rolls back only what it has counted, and counts a
+/// transaction when its begin is answered: given up before that, the connection would go back into the pool in the middle of a transaction. Who has
+/// it next would read what was there once, and be told that something is done which is never committed.
+async fn begin_with(pool: &Pool<Db>, statement: &'static str) -> sqlx::Result<Transaction<'static, Db>> {
+    let pool = pool.clone();
+    tokio::spawn(async move { pool.begin_with(statement).await }).await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
 }
 
 /// Begins a transaction that writes on the ground of what is not there, and must not be when it commits: here gaps are locked.
 pub(super) async fn begin_serial(pool: &Pool<Db>) -> sqlx::Result<Transaction<'static, Db>> {
-    pool.begin_with("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; START TRANSACTION").await
+    begin_with(pool, "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; START TRANSACTION").await
 }
 
 /// Begins a transaction that sees one state of the database throughout: connections that read are at REPEATABLE READ.
 pub(super) async fn snapshot(pool: &Pool<Db>) -> sqlx::Result<Transaction<'static, Db>> {
-    pool.begin_with("START TRANSACTION READ ONLY").await
+    begin_with(pool, "START TRANSACTION READ ONLY").await
 }
 
 /// Appended to a `SELECT` whose rows must not change before the end of the transaction.
