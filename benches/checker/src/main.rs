@@ -1,6 +1,7 @@
 //! The checker as a program: `cargo run -p chatcore-checker -- --help`.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -44,6 +45,10 @@ struct Options {
     /// The same script of calls and faults for the same seed; by default another one each time, which is printed.
     #[arg(long)]
     seed: Option<u64>,
+
+    /// Where to write everything that happened, and what is stored, if a promise was not kept.
+    #[arg(long)]
+    history: Option<PathBuf>,
 
     /// Neither servers nor databases are killed or stopped.
     #[arg(long)]
@@ -106,5 +111,9 @@ fn check(options: &Options) -> Result<bool, Failure> {
             _ = terminate.recv() => Err("told to stop".into()),
         }
     })?;
-    Ok(tell(&plan, &report))
+    let kept = tell(&plan, &report);
+    if let Some(file) = options.history.as_ref().filter(|_| !kept) {
+        std::fs::write(file, report.record.to_string())?;
+    }
+    Ok(kept)
 }

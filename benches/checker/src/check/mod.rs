@@ -75,6 +75,22 @@ pub struct Record {
     pub summaries: Vec<(User, Room, Value)>,
 }
 
+/// Everything, a line each: what happened in the order in which it did, then the logs.
+impl fmt::Display for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for entry in &self.entries {
+            writeln!(f, "{entry}")?;
+        }
+        for (room, log) in self.logs.iter().enumerate() {
+            for (event, seq) in log.iter().zip(1..) {
+                let (actor, subject) = (event.actor, event.subject);
+                writeln!(f, "stored, room {room}, event {seq}, by {actor:?}, about {subject:?}: {}", event.value)?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// A promise that was not kept.
 #[derive(Debug)]
 pub struct Violation {
@@ -97,6 +113,10 @@ impl fmt::Display for Shown<'_> {
         let Self(record, violation) = self;
         writeln!(f, "{}: {}", violation.rule, violation.what)?;
         let entries: BTreeSet<usize> = violation.entries.iter().copied().collect();
+        // With what was done to servers meanwhile.
+        let meanwhile = entries.first().copied().unwrap_or(0)..entries.last().copied().unwrap_or(0);
+        let fault = |index: &usize| matches!(record.entries[*index].what, What::Fault(_) | What::Note(_));
+        let entries: BTreeSet<usize> = entries.into_iter().chain(meanwhile.filter(fault)).collect();
         for entry in entries {
             writeln!(f, "  {}", record.entries[entry])?;
         }
