@@ -299,7 +299,7 @@ async fn given_up(variable: &str) {
     };
 
     relation().await;
-    let mut gives_up = Box::pin(async { drop(relation().await) });
+    let mut gives_up = Box::pin(async { _ = relation().await });
     held(&mut gives_up).await;
     drop(gives_up);
     assert!(storage.rooms.memberships(one).await.unwrap().is_empty());
