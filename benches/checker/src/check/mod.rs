@@ -14,6 +14,8 @@ use crate::history::{Call, Content, Entry, Node, Outcome, Room, User, What};
 
 /// Violations of one rule that are told.
 const TOLD: usize = 5;
+/// Faults that are told with one.
+const FAULTS: usize = 20;
 
 /// An event as it is stored.
 #[derive(Debug, Clone)]
@@ -113,10 +115,10 @@ impl fmt::Display for Shown<'_> {
         let Self(record, violation) = self;
         writeln!(f, "{}: {}", violation.rule, violation.what)?;
         let entries: BTreeSet<usize> = violation.entries.iter().copied().collect();
-        // With what was done to servers meanwhile.
+        // With what was done to servers meanwhile, the last of it.
         let meanwhile = entries.first().copied().unwrap_or(0)..entries.last().copied().unwrap_or(0);
         let fault = |index: &usize| matches!(record.entries[*index].what, What::Fault(_) | What::Note(_));
-        let entries: BTreeSet<usize> = entries.into_iter().chain(meanwhile.filter(fault)).collect();
+        let entries: BTreeSet<usize> = entries.into_iter().chain(meanwhile.rev().filter(fault).take(FAULTS)).collect();
         for entry in entries {
             writeln!(f, "  {}", record.entries[entry])?;
         }
