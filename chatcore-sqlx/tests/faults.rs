@@ -334,7 +334,7 @@ async fn a_begin_on_mysql_is_given_up() {
 /// All connections of a small pool are held by statements that wait for a lock; when it is free, everything goes on.
 async fn exhausted(variable: &str) {
     let Some(database) = on(variable).await else { return };
-    let options: MySqlOptions = database.options().writers(2).readers(1).acquire_timeout(Duration::from_millis(200));
+    let options: MySqlOptions = database.options().writers(2).readers(1).acquire_timeout(Duration::from_secs(1));
     let storage = MySqlStore::open(&options).await.unwrap().storage();
     let mut load = Load::start(std::slice::from_ref(&storage)).await;
     load.acknowledges(100).await;
