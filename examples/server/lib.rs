@@ -39,10 +39,10 @@ pub fn main_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let settings = Settings::parse_from(arguments);
     #[cfg(feature = "defects")]
     if let Some(name) = std::env::var_os("CHATCORE_DEFECT") {
-        let Some(defect) = chatcore::defect::Defect::ALL.into_iter().find(|defect| name == defect.name()) else {
+        let Some(defect) = chatcore::defect::Defect::ALL.iter().find(|defect| name == defect.name()) else {
             return failed(&io::Error::other(format!("CHATCORE_DEFECT: there is no {}", name.display())));
         };
-        chatcore::defect::enable(defect);
+        chatcore::defect::enable(*defect);
     }
     logs::start(settings.log_format);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

@@ -60,7 +60,7 @@ struct Options {
 }
 
 fn defect(name: &str) -> Result<&'static str, String> {
-    let names = || chatcore::defect::Defect::ALL.into_iter().map(chatcore::defect::Defect::name);
+    let names = || chatcore::defect::Defect::ALL.iter().map(|defect| defect.name());
     names().find(|known| *known == name).ok_or_else(|| format!("one of {}", names().collect::<Vec<_>>().join(", ")))
 }
 

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::tail::{Logged, Tail, TailRead};
-use crate::defect::{Defect, has};
+use crate::defect::defect;
 use crate::id::UserId;
 use crate::model::{EventKind, LeaveReason};
 
@@ -103,7 +103,7 @@ impl Cursor {
     ) -> Accepted {
         for logged in events {
             let number = logged.event().seq.number();
-            if self.stopped || (number > self.position + 1 && !has(Defect::TailTrimmed)) {
+            if self.stopped || defect!(TailTrimmed, false, number > self.position + 1) {
                 // A hole: whoever offers has to read on from the position.
                 break;
             }
@@ -115,7 +115,7 @@ impl Cursor {
                 EventKind::Left { user, reason } if user == self.user && number > self.joined => Some(reason),
                 _ => None,
             };
-            let left = left.filter(|_| !has(Defect::EvictionLate));
+            let left = defect!(EvictionLate, None, left);
             out.push(logged);
             if let Some(reason) = left {
                 self.stopped = true;

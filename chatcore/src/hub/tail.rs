@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-use crate::defect::{Defect, has};
+use crate::defect::defect;
 use crate::model::{Event, EventKind, Seq};
 
 /// An event in memory, shared by all who are sent it, and encoded once for all of them.
@@ -138,7 +138,7 @@ impl Tail {
     pub(crate) fn read(&self, position: u64, epoch: u64, max_events: usize, max_bytes: usize) -> TailRead {
         if position < self.end {
             let base = self.end - self.events.len() as u64 + 1;
-            let position = if has(Defect::TailTrimmed) { position.max(base - 1) } else { position };
+            let position = defect!(TailTrimmed, position.max(base - 1), position);
             let Some(skip) = (position + 1).checked_sub(base) else { return TailRead::Store };
             let skip = usize::try_from(skip).unwrap_or(usize::MAX);
             if skip >= self.events.len() {

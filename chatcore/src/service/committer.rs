@@ -15,7 +15,6 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::error::{Error, Result};
 use super::guard::{Caches, Ticket};
-use crate::defect::{Defect, has};
 use crate::hub::Hub;
 use crate::id::RoomId;
 use crate::model::{Draft, Event, Seq};
@@ -219,9 +218,8 @@ impl Writer {
         if drafts.is_empty() {
             return;
         }
-        if has(Defect::PublishBeforeCommit) || has(Defect::AckBeforeCommit) {
-            self.foretell(&drafts, &mut senders).await;
-        }
+        #[cfg(feature = "defects")]
+        self.foretell(&drafts, &mut senders).await;
         match self.append(&drafts).await {
             Ok(outcomes) => self.conclude(drafts, senders, &outcomes),
             Err(error) if error.retryable() || drafts.len() == 1 => self.fail(&drafts, senders, &Arc::new(error)),
@@ -239,7 +237,13 @@ impl Writer {
     }
 
     /// Two defects: what is likely to be stored is told before it is.
+    #[cfg(feature = "defects")]
     async fn foretell(&self, drafts: &[Draft], senders: &mut [Sender]) {
+        use crate::defect::{Defect, has};
+
+        if !has(Defect::PublishBeforeCommit) && !has(Defect::AckBeforeCommit) {
+            return;
+        }
         let rooms: Vec<RoomId> = drafts.iter().map(|draft| draft.room).collect();
         let Ok(heads) = self.store.heads(&rooms).await else { return };
         let mut heads: HashMap<RoomId, Seq> = heads.into_iter().map(|head| (head.room, head.seq)).collect();

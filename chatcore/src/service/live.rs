@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::Chat;
 use super::error::{Error, Result};
 use super::guard::Principal;
-use crate::defect::{Defect, has};
+use crate::defect::defect;
 use crate::hub::{Begin, Connection, Scope, Signal, SignalKind};
 use crate::id::{ConnectionId, RoomId, UserId};
 use crate::model::{FieldCode, Membership, Seq, Standing};
@@ -171,7 +171,7 @@ impl Chat {
                     let head = heads.get(room).copied().unwrap_or(0).max(joined);
                     let resumed = position.map(|p| p <= head && head - p <= self.inner.settings.resume_events);
                     let from = position.filter(|_| resumed == Some(true)).unwrap_or(head);
-                    let skipped = u64::from(has(Defect::ResumeOffByOne) && resumed == Some(true) && from < head);
+                    let skipped = defect!(ResumeOffByOne, u64::from(resumed == Some(true) && from < head), 0);
                     connection.begin(Begin { room: *room, position: from + skipped, joined, head });
                     let marker = membership.marker();
                     let state = states.get(room).copied();

@@ -7,7 +7,7 @@ use super::Chat;
 use super::committer::Committed;
 use super::error::{Error, Fields, Result};
 use super::guard::{Principal, Ticket};
-use crate::defect::{Defect, has};
+use crate::defect::defect;
 use crate::hub::{Signal, SignalKind};
 use crate::id::{IntentId, RoomId, UserId};
 use crate::model::{Intent, PageKey, Role, RoomChange, Seq, Standing};
@@ -93,9 +93,7 @@ impl Chat {
             let removal = Removal { room, by, user, intent, at: chat.now() };
             let changed = chat.inner.storage.rooms.remove(&removal).await?;
             // From here on they can post nothing more; what they had queued stands before their leaving.
-            if !has(Defect::RemovalForgotten) {
-                chat.inner.caches.standings.invalidate(&(room, user));
-            }
+            defect!(RemovalForgotten, (), chat.inner.caches.standings.invalidate(&(room, user)));
             chat.conclude_change(room, changed).await
         })
         .await

@@ -4,7 +4,7 @@ use super::Chat;
 use super::committer::{Committed, Pending};
 use super::error::{Error, Fields, Result, Rule};
 use super::guard::{Access, Principal, Ticket};
-use crate::defect::{Defect, has};
+use crate::defect::defect;
 use crate::id::{RoomId, UserId};
 use crate::model::{
     Body, ClientId, Draft, DraftKey, Emoji, EventKind, FieldCode, FieldError, Message, MessageKind, Posted, Role,
@@ -79,7 +79,7 @@ impl Chat {
             Some(client_id) => DraftKey::from_client(client_id),
             None => DraftKey::from_uuid(self.new_id()),
         };
-        let key = if has(Defect::DedupForgotten) { DraftKey::from_uuid(self.new_id()) } else { key };
+        let key = defect!(DedupForgotten, DraftKey::from_uuid(self.new_id()), key);
         let keyed = client_id.is_some();
         let posted = Posted { kind: MessageKind::Text, body: Some(body), client_id, reply_to };
         let kind = EventKind::Posted(posted);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Chat;
 use super::error::{Error, Fields, Result};
 use super::guard::Principal;
-use crate::defect::{Defect, has};
+use crate::defect::defect;
 use crate::hub::{Signal, SignalKind};
 use crate::id::{RoomId, UserId};
 use crate::limits::UNREAD_CAP;
@@ -34,7 +34,7 @@ impl Chat {
         let seq = fields.finish(seq)?;
         let user = caller.user;
         let moves = seq.number() > membership.marker();
-        if moves && !has(Defect::MarkerLost) {
+        if defect!(MarkerLost, false, moves) {
             self.inner.markers.mark(MarkerWrite { room, user, seq }).await?;
             self.inner.caches.standings.forget(&(room, user));
         }

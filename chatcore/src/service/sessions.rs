@@ -9,7 +9,7 @@ use super::error::{AuthFailure, Error, Result};
 use super::guard::Principal;
 use super::throttle::network;
 use super::tokens::RefreshToken;
-use crate::defect::{Defect, has};
+use crate::defect::defect;
 use crate::hub::CloseReason;
 use crate::id::{SessionId, UserId};
 use crate::model::{PageKey, Session};
@@ -91,9 +91,7 @@ impl Chat {
     /// Sessions have ended: nothing is allowed by them any more, and their sockets close.
     pub(crate) async fn sessions_ended(&self, user: UserId, ended: &[SessionId]) {
         let mut links = Vec::new();
-        if has(Defect::SessionSurvives) {
-            return;
-        }
+        defect!(SessionSurvives, return, ());
         for session in ended {
             self.inner.caches.sessions.invalidate(session);
             links.extend(self.inner.hub.of_session(user, *session));
