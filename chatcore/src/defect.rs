@@ -55,6 +55,14 @@ list! {
     SessionSurvives = "session-survives";
     /// Read markers are acknowledged and not stored.
     MarkerLost = "marker-lost";
+    /// A draft whose authorisation has become stale is authorised again and put behind those that were sent after it.
+    StaleOvertaken = "stale-overtaken";
+    /// Drafts of a room that another node held are put behind those that were sent after them.
+    ContendedOvertaken = "contended-overtaken";
+    /// A draft may be appended however long ago its author was looked up.
+    TicketWithoutEnd = "ticket-without-end";
+    /// A moderator whose role was taken while a deletion waited still deletes.
+    ModeratorForever = "moderator-forever";
 }
 
 /// Evaluates to `broken` while that defect is in force, else to `right`.

@@ -135,7 +135,7 @@ impl Link {
         self.lock().started
     }
 
-    pub(super) fn close(&self, reason: CloseReason) {
+    pub(crate) fn close(&self, reason: CloseReason) {
         self.change(|state| {
             state.closed.get_or_insert(reason);
             state.signals.clear();
@@ -241,6 +241,11 @@ impl Connection {
     /// What it listens to.
     pub fn scope(&self) -> Scope {
         self.link.scope
+    }
+
+    /// Trusts session and memberships until then.
+    pub(crate) fn trust(&self, until: Instant) {
+        self.link.trust(until);
     }
 
     /// Whether room events flow.

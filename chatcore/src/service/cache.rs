@@ -1,4 +1,4 @@
-//! What the hot path trusts for a short while without asking the store.
+//! A cache of what the hot path trusts for a short while without asking the store.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
@@ -7,14 +7,26 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::defect::defect;
+
 const SHARDS: usize = 16;
-/// Entries a shard; beyond it lapsed ones go, and if that does not help, all.
+/// Keys per shard. Beyond it the lapsed ones go; if that does not help, all go.
 const SHARD_CAPACITY: usize = 8192;
 
+/// A key's value, and its last invalidation.
+struct Slot<V> {
+    /// The value, and until when it is trusted.
+    value: Option<(V, Instant)>,
+    /// The shard's clock at the last invalidation, and its time.
+    invalidated: Option<(u64, Instant)>,
+}
+
 struct Shard<K, V> {
-    entries: HashMap<K, (V, Instant)>,
-    /// Rises with every invalidation, so that a read that began before one is not kept.
-    generation: u64,
+    slots: HashMap<K, Slot<V>>,
+    /// Rises with every invalidation.
+    clock: u64,
+    /// No mark below holds: invalidations up to here may have been forgotten.
+    floor: u64,
 }
 
 /// Values that are trusted for a while from the start of their read on, unless they are invalidated before.
@@ -24,71 +36,121 @@ pub(crate) struct Cache<K, V> {
     trust: Duration,
 }
 
-/// Says later whether what was looked up then has been invalidated since.
+/// The moment of a lookup: tells later whether that key has been invalidated since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Mark {
-    shard: usize,
-    generation: u64,
+pub(crate) struct Mark(u64);
+
+/// A value from the cache or, a moment ago, from the store.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen<V> {
+    pub(crate) value: V,
+    pub(crate) mark: Mark,
+    /// The end of the trust: counted from the start of the read that found the value.
+    pub(crate) until: Instant,
+}
+
+impl<V> Slot<V> {
+    fn new() -> Self {
+        Self { value: None, invalidated: None }
+    }
+
+    /// Returns whether it says anything that may still matter.
+    ///
+    /// An invalidation matters as long as something may be trusted that was read before it.
+    fn matters(&self, now: Instant, trust: Duration) -> bool {
+        self.value.as_ref().is_some_and(|(_, until)| *until > now)
+            || self.invalidated.is_some_and(|(_, at)| at + trust > now)
+    }
+}
+
+impl<K: Hash + Eq + Clone, V> Shard<K, V> {
+    fn slot(&mut self, key: &K, trust: Duration) -> &mut Slot<V> {
+        if self.slots.len() >= SHARD_CAPACITY && !self.slots.contains_key(key) {
+            let now = Instant::now();
+            self.slots.retain(|_, slot| slot.matters(now, trust));
+            if self.slots.len() >= SHARD_CAPACITY {
+                self.slots.clear();
+                self.clock += 1;
+                self.floor = self.clock;
+            }
+        }
+        self.slots.entry(key.clone()).or_insert_with(Slot::new)
+    }
+
+    fn holds(&self, key: &K, mark: Mark) -> bool {
+        // The defect: any invalidation nearby makes a mark stale, and its draft goes behind the others.
+        defect!(StaleOvertaken, return self.clock == mark.0, ());
+        let invalidated = self.slots.get(key).and_then(|slot| slot.invalidated);
+        self.floor <= mark.0 && invalidated.is_none_or(|(clock, _)| clock <= mark.0)
+    }
 }
 
 impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
     pub(crate) fn new(trust: Duration) -> Self {
-        let shard = || Mutex::new(Shard { entries: HashMap::new(), generation: 0 });
+        let shard = || Mutex::new(Shard { slots: HashMap::new(), clock: 0, floor: 0 });
         Self { shards: (0..SHARDS).map(|_| shard()).collect(), hasher: RandomState::new(), trust }
     }
 
-    fn index(&self, key: &K) -> usize {
-        usize::try_from(self.hasher.hash_one(key) % SHARDS as u64).unwrap_or(0)
-    }
-
-    fn lock(&self, index: usize) -> MutexGuard<'_, Shard<K, V>> {
+    fn shard(&self, key: &K) -> MutexGuard<'_, Shard<K, V>> {
+        let index = usize::try_from(self.hasher.hash_one(key) % SHARDS as u64).unwrap_or(0);
         self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The value, from here if it is trusted, else by `read`.
-    pub(crate) async fn get<E>(&self, key: &K, read: impl Future<Output = Result<V, E>>) -> Result<(V, Mark), E> {
-        let index = self.index(key);
+    /// Returns the value, from here if it is trusted, else by `read`.
+    pub(crate) async fn get<E>(&self, key: &K, read: impl Future<Output = Result<V, E>>) -> Result<Seen<V>, E> {
         let began = Instant::now();
-        let generation = {
-            let shard = self.lock(index);
-            let mark = Mark { shard: index, generation: shard.generation };
-            if let Some((value, until)) = shard.entries.get(key)
+        let mark = {
+            let shard = self.shard(key);
+            let mark = Mark(shard.clock);
+            if let Some((value, until)) = shard.slots.get(key).and_then(|slot| slot.value.as_ref())
                 && *until > began
             {
-                return Ok((value.clone(), mark));
+                return Ok(Seen { value: value.clone(), mark, until: *until });
             }
-            shard.generation
+            mark
         };
         let value = read.await?;
-        let mut shard = self.lock(index);
-        if shard.generation == generation {
-            if shard.entries.len() >= SHARD_CAPACITY {
-                let now = Instant::now();
-                shard.entries.retain(|_, (_, until)| *until > now);
-                if shard.entries.len() >= SHARD_CAPACITY {
-                    shard.entries.clear();
-                }
-            }
-            shard.entries.insert(key.clone(), (value.clone(), began + self.trust));
+        let until = began + self.trust;
+        let mut shard = self.shard(key);
+        // A read that began before an invalidation is answered, and not kept.
+        if shard.holds(key, mark) {
+            shard.slot(key, self.trust).value = Some((value.clone(), until));
         }
-        Ok((value, Mark { shard: index, generation }))
+        Ok(Seen { value, mark, until })
     }
 
-    /// From now on the store is asked again. Call it after the write, before it is acknowledged.
+    /// Asks the store again from now on, and makes the marks of this key stale. Call it after the write, before it is acknowledged.
     pub(crate) fn invalidate(&self, key: &K) {
-        let mut shard = self.lock(self.index(key));
-        shard.entries.remove(key);
-        shard.generation += 1;
+        let mut shard = self.shard(key);
+        shard.clock += 1;
+        let invalidated = Some((shard.clock, Instant::now()));
+        *shard.slot(key, self.trust) = Slot { value: None, invalidated };
     }
 
     /// Asks the store again the next time, for a change that takes nothing away from anybody: what was allowed stays allowed.
     pub(crate) fn forget(&self, key: &K) {
-        self.lock(self.index(key)).entries.remove(key);
+        if let Some(slot) = self.shard(key).slots.get_mut(key) {
+            slot.value = None;
+        }
     }
 
-    /// Whether nothing near it has been invalidated since the mark was given.
-    pub(crate) fn holds(&self, mark: Mark) -> bool {
-        self.lock(mark.shard).generation == mark.generation
+    /// Returns whether that key has not been invalidated since the mark was given.
+    pub(crate) fn holds(&self, key: &K, mark: Mark) -> bool {
+        self.shard(key).holds(key, mark)
+    }
+
+    /// Drops what no longer matters to anybody.
+    pub(crate) fn forget_lapsed(&self) {
+        let now = Instant::now();
+        for shard in &self.shards {
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            shard.slots.retain(|_, slot| slot.matters(now, self.trust));
+        }
+    }
+
+    /// Returns the number of keys held.
+    pub(crate) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).slots.len()).sum()
     }
 }
 
@@ -98,32 +160,74 @@ mod tests {
 
     use super::*;
 
-    async fn read(cache: &Cache<u8, u8>, value: u8) -> u8 {
-        let Ok((value, _)) = cache.get(&1, async move { Ok::<_, Infallible>(value) }).await;
-        value
+    const TRUST: Duration = Duration::from_secs(5);
+
+    async fn read(cache: &Cache<u32, u32>, key: u32, value: u32) -> Seen<u32> {
+        let Ok(seen) = cache.get(&key, async move { Ok::<_, Infallible>(value) }).await;
+        seen
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_value_is_trusted_for_its_time_and_no_longer() {
-        let cache = Cache::new(Duration::from_secs(5));
-        assert_eq!(read(&cache, 1).await, 1);
+        let cache = Cache::new(TRUST);
+        let first = read(&cache, 1, 1).await;
         tokio::time::advance(Duration::from_millis(4_999)).await;
-        assert_eq!(read(&cache, 2).await, 1);
+        let second = read(&cache, 1, 2).await;
+        assert_eq!((second.value, second.until), (1, first.until), "trust is counted from the read");
         tokio::time::advance(Duration::from_millis(1)).await;
-        assert_eq!(read(&cache, 3).await, 3);
+        assert_eq!(read(&cache, 1, 3).await.value, 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn trust_begins_with_the_read_and_not_with_its_answer() {
+        let cache = Cache::new(TRUST);
+        let began = Instant::now();
+        let slow = async {
+            tokio::time::advance(Duration::from_secs(2)).await;
+            Ok::<_, Infallible>(1)
+        };
+        let Ok(seen) = cache.get(&1, slow).await;
+        assert_eq!(seen.until, began + TRUST);
     }
 
     #[tokio::test]
     async fn an_invalidation_beats_a_read_under_way() {
-        let cache = Cache::new(Duration::from_secs(5));
-        let Ok((value, mark)) = cache
+        let cache = Cache::new(TRUST);
+        let Ok(seen) = cache
             .get(&1, async {
                 cache.invalidate(&1);
                 Ok::<_, Infallible>(1)
             })
             .await;
-        assert_eq!(value, 1);
-        assert!(!cache.holds(mark));
-        assert_eq!(read(&cache, 2).await, 2, "the stale value was not kept");
+        assert_eq!(seen.value, 1);
+        assert!(!cache.holds(&1, seen.mark));
+        assert_eq!(read(&cache, 1, 2).await.value, 2, "the stale value was not kept");
+    }
+
+    #[tokio::test]
+    async fn an_invalidation_is_of_its_key_alone() {
+        let cache = Cache::new(TRUST);
+        let seen = read(&cache, 0, 0).await;
+        for neighbour in 1..1000 {
+            cache.invalidate(&neighbour);
+        }
+        assert!(cache.holds(&0, seen.mark));
+        cache.invalidate(&0);
+        assert!(!cache.holds(&0, seen.mark));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_bounded_and_forgets_no_invalidation_that_matters() {
+        let cache = Cache::new(TRUST);
+        let seen = read(&cache, 0, 0).await;
+        cache.invalidate(&0);
+        for key in 1..300_000 {
+            read(&cache, key, 0).await;
+        }
+        assert!(cache.len() <= SHARDS * SHARD_CAPACITY);
+        assert!(!cache.holds(&0, seen.mark));
+        tokio::time::advance(TRUST * 2).await;
+        cache.forget_lapsed();
+        assert_eq!(cache.len(), 0);
     }
 }

@@ -64,13 +64,13 @@ impl Chat {
     /// # Errors
     /// `Unauthenticated`; for one room also `NotFound` and `Forbidden`; `RateLimited` when the user has too many sockets.
     pub async fn connect(&self, caller: &Principal, scope: Scope, after: Option<u64>) -> Result<(Connection, Hello)> {
-        let began = Instant::now();
         let id = ConnectionId::from_uuid(self.new_id());
-        let trusted_until = began + self.inner.settings.trust;
-        let connection = self.inner.hub.connect(id, caller.user, caller.session, scope, trusted_until);
+        // Trusted with nothing until the session has been looked up.
+        let connection = self.inner.hub.connect(id, caller.user, caller.session, scope, Instant::now());
         let mut connection = connection.ok_or(Error::RateLimited(self.inner.settings.hub.offline_after))?;
         // After the registration, so that an end of the session either is seen here or closes the socket.
-        self.check_session(caller).await?;
+        let until = self.check_session(caller).await?;
+        connection.trust(until);
         let room = match scope {
             Scope::All => None,
             Scope::Room(room) => {

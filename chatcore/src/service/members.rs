@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Chat;
 use super::committer::Committed;
 use super::error::{Error, Fields, Result};
-use super::guard::{Principal, Ticket};
+use super::guard::Principal;
 use crate::defect::defect;
 use crate::hub::{Signal, SignalKind};
 use crate::id::{IntentId, RoomId, UserId};
@@ -128,7 +128,7 @@ impl Chat {
         }
         let mut pending = Vec::with_capacity(intents.len());
         for intent in &intents {
-            pending.push(self.inner.committer.submit(intent.draft(), Ticket::default()).await?);
+            pending.push(self.inner.committer.submit(intent.draft(), None).await?);
         }
         let mut settled = Vec::with_capacity(intents.len());
         let mut fresh = Vec::new();
@@ -139,7 +139,7 @@ impl Chat {
                     seq
                 }
                 Committed::Duplicate(seq) => seq,
-                Committed::Unchanged | Committed::Rejected(_) | Committed::Stale => {
+                Committed::Unchanged | Committed::Rejected(_) => {
                     return Err(StoreError::corrupt("the log refused a change of its room").into());
                 }
             };

@@ -3,12 +3,11 @@
 use super::Chat;
 use super::committer::{Committed, Pending};
 use super::error::{Error, Fields, Result, Rule};
-use super::guard::{Access, Principal, Ticket};
+use super::guard::{Claim, Need, Principal, Ticket};
 use crate::defect::defect;
 use crate::id::{RoomId, UserId};
 use crate::model::{
-    Body, ClientId, Draft, DraftKey, Emoji, EventKind, FieldCode, FieldError, Message, MessageKind, Posted, Role,
-    RoomKind, Seq,
+    Body, ClientId, Draft, DraftKey, Emoji, EventKind, FieldCode, FieldError, Message, MessageKind, Posted, Seq,
 };
 use crate::store::{Rejection, StoreError};
 use crate::view::ChangeReceipt;
@@ -38,8 +37,6 @@ pub struct PostReceipt {
 /// A post that is in the writer's queue, in its place.
 #[derive(Debug)]
 pub struct PendingPost {
-    chat: Chat,
-    caller: Principal,
     draft: Draft,
     pending: Pending,
     keyed: bool,
@@ -84,8 +81,8 @@ impl Chat {
         let posted = Posted { kind: MessageKind::Text, body: Some(body), client_id, reply_to };
         let kind = EventKind::Posted(posted);
         let draft = Draft { room, key, actor: Some(caller.user), at: self.now(), kind };
-        let pending = self.inner.committer.submit(draft.clone(), access.ticket).await?;
-        Ok(PendingPost { chat: self.clone(), caller: *caller, draft, pending, keyed })
+        let pending = self.inner.committer.submit(draft.clone(), Some(access.ticket)).await?;
+        Ok(PendingPost { draft, pending, keyed })
     }
 
     /// Posts a message of the host, which nobody has sent and nobody need read. The same key again answers the first.
@@ -108,7 +105,7 @@ impl Chat {
         };
         let kind = EventKind::Posted(Posted { kind: MessageKind::System, body: Some(body), client_id, reply_to: None });
         let draft = Draft { room, key, actor: None, at: self.now(), kind };
-        match self.inner.committer.submit(draft, Ticket::default()).await?.wait().await? {
+        match self.inner.committer.submit(draft, None).await?.wait().await? {
             Committed::Appended(seq) | Committed::Duplicate(seq) => Ok(seq),
             _ => Err(StoreError::corrupt("the log refused a message of the host").into()),
         }
@@ -127,7 +124,7 @@ impl Chat {
             return Err(Error::Forbidden("only its sender edits a message"));
         }
         let body = fields.finish(body)?;
-        self.change(caller, room, access, EventKind::Edited { target: seq, body: Some(body) }).await
+        self.change(access.ticket, EventKind::Edited { target: seq, body: Some(body) }).await
     }
 
     /// Turns a message into a tombstone: by its sender, or by an owner or admin of the group. Again: changes nothing.
@@ -135,13 +132,14 @@ impl Chat {
     /// # Errors
     /// `NotFound`, `Forbidden`.
     pub async fn delete(&self, caller: &Principal, room: RoomId, seq: Seq) -> Result<ChangeReceipt> {
-        let access = self.member(caller, room).await?;
+        self.member(caller, room).await?;
         let message = self.message_at(caller.user, room, seq).await?;
-        let moderates = access.membership.room.kind == RoomKind::Group && access.membership.member.role >= Role::Admin;
-        if message.sender != Some(caller.user) && !moderates {
-            return Err(Error::Forbidden("only its sender, an owner or an admin deletes a message"));
-        }
-        self.change(caller, room, access, EventKind::Deleted { target: seq }).await
+        let own = message.sender == Some(caller.user);
+        // Which is checked again at the moment of the append: a role may be taken while the deletion waits.
+        let need = if own { Need::Member } else { Need::Moderator };
+        let access = self.authorise(caller, room, need).await?;
+        let ticket = defect!(ModeratorForever, access.ticket.of_member(), access.ticket);
+        self.change(ticket, EventKind::Deleted { target: seq }).await
     }
 
     /// Reacts to a message, or takes a reaction back. What is so already changes nothing.
@@ -164,35 +162,19 @@ impl Chat {
             true => EventKind::ReactionAdded { target: seq, emoji },
             false => EventKind::ReactionRemoved { target: seq, emoji },
         };
-        self.change(caller, room, access, kind).await
+        self.change(access.ticket, kind).await
     }
 
     /// Appends a change of a message.
-    async fn change(
-        &self,
-        caller: &Principal,
-        room: RoomId,
-        mut access: Access,
-        kind: EventKind,
-    ) -> Result<ChangeReceipt> {
+    async fn change(&self, ticket: Ticket, kind: EventKind) -> Result<ChangeReceipt> {
+        let Claim { caller, room, .. } = ticket.claim();
         let key = DraftKey::from_uuid(self.new_id());
-        let writes = !matches!(kind, EventKind::Deleted { .. } | EventKind::ReactionRemoved { .. });
         let draft = Draft { room, key, actor: Some(caller.user), at: self.now(), kind };
-        loop {
-            let pending = self.inner.committer.submit(draft.clone(), access.ticket).await?;
-            match pending.wait().await? {
-                Committed::Stale => {
-                    access = if writes { self.writer(caller, room).await? } else { self.member(caller, room).await? };
-                }
-                // A duplicate is this very draft, whose first append was in doubt.
-                Committed::Appended(seq) | Committed::Duplicate(seq) => {
-                    return Ok(ChangeReceipt { seq: Some(seq) });
-                }
-                Committed::Unchanged => return Ok(ChangeReceipt { seq: None }),
-                Committed::Rejected(rejection) => {
-                    return Err(rejected(rejection, Error::NotFound("message")));
-                }
-            }
+        match self.inner.committer.submit(draft, Some(ticket)).await?.wait().await? {
+            // A duplicate is this very draft, whose first append was in doubt.
+            Committed::Appended(seq) | Committed::Duplicate(seq) => Ok(ChangeReceipt { seq: Some(seq) }),
+            Committed::Unchanged => Ok(ChangeReceipt { seq: None }),
+            Committed::Rejected(rejection) => Err(rejected(rejection, Error::NotFound("message"))),
         }
     }
 }
@@ -212,32 +194,22 @@ impl PendingPost {
     /// # Errors
     /// Like [`Chat::post`].
     pub async fn wait(self) -> Result<PostReceipt> {
-        let Self { chat, caller, draft, mut pending, keyed } = self;
-        loop {
-            match pending.wait().await? {
-                Committed::Stale => {
-                    let access = chat.writer(&caller, draft.room).await?;
-                    pending = chat.inner.committer.submit(draft.clone(), access.ticket).await?;
-                }
-                Committed::Appended(seq) => {
-                    let message = draft.into_event(seq).posted_message();
-                    return Ok(PostReceipt { seq, duplicate: false, message });
-                }
-                Committed::Duplicate(seq) => {
-                    // Under a key of our own it is this very draft, whose first append was in doubt.
-                    let message = if keyed { None } else { draft.into_event(seq).posted_message() };
-                    return Ok(PostReceipt { seq, duplicate: keyed, message });
-                }
-                Committed::Rejected(Rejection::NoTarget) => {
-                    return Err(Error::field("reply_to", FieldCode::Unknown, "is no message of this room"));
-                }
-                Committed::Rejected(rejection) => {
-                    return Err(rejected(rejection, Error::NotFound("message")));
-                }
-                Committed::Unchanged => {
-                    return Err(StoreError::corrupt("a post was answered as if it were an edit").into());
-                }
+        let Self { draft, pending, keyed } = self;
+        match pending.wait().await? {
+            Committed::Appended(seq) => {
+                let message = draft.into_event(seq).posted_message();
+                Ok(PostReceipt { seq, duplicate: false, message })
             }
+            Committed::Duplicate(seq) => {
+                // Under a key of our own it is this very draft, whose first append was in doubt.
+                let message = if keyed { None } else { draft.into_event(seq).posted_message() };
+                Ok(PostReceipt { seq, duplicate: keyed, message })
+            }
+            Committed::Rejected(Rejection::NoTarget) => {
+                Err(Error::field("reply_to", FieldCode::Unknown, "is no message of this room"))
+            }
+            Committed::Rejected(rejection) => Err(rejected(rejection, Error::NotFound("message"))),
+            Committed::Unchanged => Err(StoreError::corrupt("a post was answered as if it were an edit").into()),
         }
     }
 }

@@ -22,6 +22,7 @@ mod room_list;
 mod rooms;
 mod sessions;
 mod settings;
+mod supervise;
 mod throttle;
 mod tokens;
 mod upkeep;
@@ -50,11 +51,13 @@ use crate::id::{IdSource, RandomIds, UserId};
 use crate::store::Storage;
 use crate::time::{Clock, SystemClock, Timestamp};
 use committer::{Committer, Options};
-use guard::Caches;
+use guard::{Caches, Guard};
 use hasher::Hasher;
 use markers::Markers;
+use supervise::Panics;
 use throttle::Familiar;
 use tokens::Tokens;
+use upkeep::Reconciling;
 
 pub(crate) struct Inner {
     storage: Storage,
@@ -63,6 +66,8 @@ pub(crate) struct Inner {
     ids: Arc<dyn IdSource>,
     hub: Hub,
     caches: Arc<Caches>,
+    guard: Arc<Guard>,
+    panics: Panics,
     committer: Committer,
     markers: Markers,
     tokens: Tokens,
@@ -74,7 +79,29 @@ pub(crate) struct Inner {
     password_changes: Throttle<UserId>,
     email_changes: Throttle<UserId>,
     familiar: Familiar,
+    reconciling: Reconciling,
     draining: AtomicBool,
+}
+
+/// How long the writer of the logs may take to answer that it is there.
+const WRITER_ANSWERS: Duration = Duration::from_secs(2);
+
+/// The state of the service's own tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Vitals {
+    /// Drafts that wait for the log.
+    pub drafts_waiting: usize,
+    /// Panics of tasks since the start. Each task was begun again.
+    pub task_panics: u64,
+    /// Comparisons with the store since the start.
+    pub reconciles: u64,
+    /// Those that took longer than [`Settings::trust`] and were given up. Sockets fall silent meanwhile.
+    pub reconciles_late: u64,
+    /// How long the latest comparison took.
+    pub last_reconcile: Duration,
+    /// Sessions, memberships and blocks in the caches.
+    pub cached: usize,
 }
 
 /// A chat backend: all use cases over a [`Storage`].
@@ -115,13 +142,18 @@ impl Builder {
         let storage = storage.within(settings.store_deadline);
         let hub = Hub::new(settings.hub.clone(), storage.messages.clone());
         let caches = Arc::new(Caches::new(settings.trust));
+        let guard = Arc::new(Guard::new(storage.clone(), clock.clone(), caches.clone()));
+        let panics = Panics::default();
         let options = Options {
             queue: settings.append_queue,
+            queue_per_user: settings.append_queue_per_user,
             batch: settings.append_batch,
+            share: settings.append_share,
             max_reactions: settings.max_reactions,
         };
-        let committer = Committer::spawn(storage.messages.clone(), hub.clone(), caches.clone(), &options);
-        let markers = Markers::spawn(storage.rooms.clone(), settings.append_queue, settings.append_batch);
+        let committer =
+            Committer::spawn(storage.messages.clone(), hub.clone(), guard.clone(), panics.clone(), &options);
+        let markers = Markers::spawn(storage.rooms.clone(), &panics, settings.append_queue, settings.append_batch);
         let inner = Inner {
             tokens: Tokens::new(&settings.tokens),
             hasher: Hasher::new(settings.hashing)?,
@@ -138,8 +170,11 @@ impl Builder {
             ids,
             hub,
             caches,
+            guard,
+            panics,
             committer,
             markers,
+            reconciling: Reconciling::default(),
             draining: AtomicBool::new(false),
         };
         let chat = Chat { inner: Arc::new(inner) };
@@ -164,6 +199,19 @@ impl Chat {
         self.inner.hub.stats()
     }
 
+    /// Returns how the service's own tasks do.
+    pub fn vitals(&self) -> Vitals {
+        let Inner { committer, panics, reconciling, caches, .. } = &*self.inner;
+        Vitals {
+            drafts_waiting: committer.waiting(),
+            task_panics: panics.count(),
+            reconciles: reconciling.rounds(),
+            reconciles_late: reconciling.late(),
+            last_reconcile: reconciling.last(),
+            cached: caches.sessions.len() + caches.standings.len() + caches.relations.len(),
+        }
+    }
+
     /// Password hashes computed since the start, each of them at the full cost of the settings.
     pub fn password_hashes(&self) -> u64 {
         self.inner.hasher.computed()
@@ -179,15 +227,16 @@ impl Chat {
         self.inner.ids.next(self.now())
     }
 
-    /// Whether it is ready to serve: the storage answers, and it is not draining.
+    /// Returns whether it is ready to serve: the storage and the writer of the logs answer, and it is not draining.
     ///
     /// # Errors
-    /// `Unavailable` or `Internal` with the first store's error.
+    /// `Unavailable` or `Internal` with the first store's error; `Unavailable` when the writer does not answer within 2 s.
     pub async fn ready(&self) -> Result<bool> {
         if self.is_draining() {
             return Ok(false);
         }
         self.inner.storage.ping().await?;
+        self.inner.committer.probe(WRITER_ANSWERS).await?;
         Ok(true)
     }
 

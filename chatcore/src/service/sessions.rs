@@ -100,4 +100,15 @@ impl Chat {
             self.inner.hub.close(links, CloseReason::Revoked, CLOSE_PATIENCE).await;
         }
     }
+
+    /// Sessions have ended elsewhere: their sockets close, which is not waited for.
+    pub(crate) fn close_sessions(&self, ended: &[(UserId, SessionId)]) {
+        defect!(SessionSurvives, return, ());
+        for (user, session) in ended {
+            self.inner.caches.sessions.invalidate(session);
+            for link in self.inner.hub.of_session(*user, *session) {
+                link.close(CloseReason::Revoked);
+            }
+        }
+    }
 }

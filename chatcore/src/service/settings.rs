@@ -99,8 +99,13 @@ pub struct Settings {
     pub sweep_every: Duration,
     /// Drafts that wait for the log at most; further senders wait. Default: 4096.
     pub append_queue: usize,
-    /// Drafts a batch. Default: 512.
+    /// Drafts of one user that wait for the log; further ones are refused as rate limited. Default: 1024.
+    pub append_queue_per_user: usize,
+    /// The cost of a batch, in units: one per draft, and one per whole KiB of its text. Default: 512.
     pub append_batch: usize,
+    /// The cost of one user's drafts in a batch, in the same units: a user who writes much does not hold up the others for longer than it takes
+    /// to write this. Default: 16.
+    pub append_share: usize,
 }
 
 impl Settings {
@@ -136,7 +141,9 @@ impl Settings {
             reconcile_every: Duration::from_secs(2),
             sweep_every: Duration::from_secs(30),
             append_queue: 4096,
+            append_queue_per_user: 1024,
             append_batch: 512,
+            append_share: 16,
         }
     }
 }

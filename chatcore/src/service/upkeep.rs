@@ -3,13 +3,14 @@
 //! The tasks hold the service weakly: they end when the last [`Chat`] is dropped.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::error::Result;
-use super::{Chat, Inner};
+use super::{Chat, Inner, Settings};
 use crate::hub::{Link, Scope};
 use crate::id::{RoomId, SessionId, UserId};
 use crate::model::{Seq, Standing};
@@ -21,11 +22,41 @@ const UNSETTLED_AFTER: Duration = Duration::from_secs(10);
 const SWEEP_LIMIT: u32 = 200;
 
 pub(crate) fn spawn(chat: &Chat) {
-    let settings = &chat.inner.settings;
+    let Settings { reconcile_every, sweep_every, .. } = chat.inner.settings;
+    let panics = &chat.inner.panics;
     let inner = Arc::downgrade(&chat.inner);
-    tokio::spawn(every(inner.clone(), settings.reconcile_every, async |chat| chat.reconcile().await));
-    tokio::spawn(every(inner.clone(), settings.sweep_every, async |chat| chat.sweep().await));
-    tokio::spawn(presence(inner, chat.inner.hub.clone()));
+    let hub = chat.inner.hub.clone();
+    panics.keep("reconciling", {
+        let inner = inner.clone();
+        move || every(inner.clone(), reconcile_every, async |chat| chat.reconcile_in_time().await)
+    });
+    panics.keep("sweep", {
+        let inner = inner.clone();
+        move || every(inner.clone(), sweep_every, async |chat| chat.sweep().await)
+    });
+    panics.keep("presence", move || presence(inner.clone(), hub.clone()));
+}
+
+/// What reconciling has taken.
+#[derive(Debug, Default)]
+pub(super) struct Reconciling {
+    rounds: AtomicU64,
+    late: AtomicU64,
+    last_micros: AtomicU64,
+}
+
+impl Reconciling {
+    pub(super) fn rounds(&self) -> u64 {
+        self.rounds.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn late(&self) -> u64 {
+        self.late.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn last(&self) -> Duration {
+        Duration::from_micros(self.last_micros.load(Ordering::Relaxed))
+    }
 }
 
 async fn every(inner: Weak<Inner>, period: Duration, work: impl AsyncFn(&Chat) -> Result<()>) {
@@ -54,6 +85,23 @@ async fn presence(inner: Weak<Inner>, hub: crate::hub::Hub) {
 }
 
 impl Chat {
+    /// Reconciles, and notes how long that took. A round that takes longer than sessions are trusted for has sockets fall silent, and is given
+    /// up: the next one begins with them.
+    async fn reconcile_in_time(&self) -> Result<()> {
+        let began = Instant::now();
+        let trust = self.inner.settings.trust;
+        let reconciled = tokio::time::timeout(trust, self.reconcile()).await;
+        let took = began.elapsed();
+        let reconciling = &self.inner.reconciling;
+        reconciling.rounds.fetch_add(1, Ordering::Relaxed);
+        reconciling.last_micros.store(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        reconciled.unwrap_or_else(|_| {
+            reconciling.late.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(?took, "reconciling took longer than sessions are trusted for and was given up");
+            Ok(())
+        })
+    }
+
     /// Compares with the store what connected users rely on: that their sessions live, that they read all their rooms, and where
     /// the logs of those rooms end. What another node has done, or a notice that was lost, is found here.
     async fn reconcile(&self) -> Result<()> {
@@ -72,6 +120,7 @@ impl Chat {
             by_session.entry(link.session).or_insert_with(|| (link.user, Vec::new())).1.push(link);
         }
         let ids: Vec<SessionId> = by_session.keys().copied().collect();
+        let mut ended = Vec::new();
         for chunk in ids.chunks(CHUNK) {
             let began = Instant::now();
             let alive = self.inner.storage.sessions.alive(chunk, self.now()).await?;
@@ -81,9 +130,12 @@ impl Chat {
                 if alive.contains(id) {
                     links.iter().for_each(|link| link.trust(began + self.inner.settings.trust));
                 } else {
-                    self.sessions_ended(*user, &[*id]).await;
+                    ended.push((*user, *id));
                 }
             }
+            // Closed together, and not waited for: whoever ends a session waits for its sockets, the other sessions must not.
+            self.close_sessions(&ended);
+            ended.clear();
         }
         Ok(())
     }
@@ -130,7 +182,10 @@ impl Chat {
         let now = self.now();
         for room in self.inner.storage.rooms.unsettled(now.minus(UNSETTLED_AFTER), SWEEP_LIMIT).await? {
             tracing::info!(%room, "finishing a change that was left half-way");
-            self.settle(room).await?;
+            // One room that cannot be settled does not keep the others waiting.
+            if let Err(error) = self.settle(room).await {
+                tracing::warn!(%room, error = &error as &dyn std::error::Error, "a change was not finished");
+            }
         }
         self.inner.storage.sessions.purge(now, SWEEP_LIMIT).await?;
         self.inner.logins_by_account.forget_idle();
@@ -139,6 +194,7 @@ impl Chat {
         self.inner.registrations.forget_idle();
         self.inner.password_changes.forget_idle();
         self.inner.email_changes.forget_idle();
+        self.inner.caches.forget_lapsed();
         self.inner.familiar.forget(now, self.inner.settings.tokens.refresh_ttl);
         Ok(())
     }

@@ -19,7 +19,7 @@
 //!
 //! [`crate::testing`] turns these sentences, and those of the traits, into a suite that any store can run.
 
-mod deadline;
+mod around;
 mod error;
 mod friendship;
 mod message;
@@ -30,7 +30,9 @@ mod user;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadline::Within;
+#[cfg(feature = "testing")]
+pub use around::Tap;
+use around::Within;
 pub use error::{StoreError, StoreErrorKind, StoreResult};
 pub use friendship::{Answered, Blocked, Ended, FriendshipList, FriendshipStore, NewRequest, Requested};
 pub use message::{AppendOutcome, Digest, Head, MessageStore, Rejection};
@@ -77,6 +79,21 @@ impl Storage {
             friendships: Arc::new(Within { store: self.friendships, deadline }),
             rooms: Arc::new(Within { store: self.rooms, deadline }),
             messages: Arc::new(Within { store: self.messages, deadline }),
+        }
+    }
+
+    /// The same stores, with something to do around each call.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub fn tapped(self, tap: &Arc<dyn Tap>) -> Self {
+        use around::Tapped;
+
+        Self {
+            users: Arc::new(Tapped { store: self.users, tap: tap.clone() }),
+            sessions: Arc::new(Tapped { store: self.sessions, tap: tap.clone() }),
+            friendships: Arc::new(Tapped { store: self.friendships, tap: tap.clone() }),
+            rooms: Arc::new(Tapped { store: self.rooms, tap: tap.clone() }),
+            messages: Arc::new(Tapped { store: self.messages, tap: tap.clone() }),
         }
     }
 

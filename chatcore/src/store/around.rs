@@ -1,4 +1,4 @@
-//! A bound on how long a store is waited for.
+//! Stores within stores: a bound on how long one is waited for, and for tests something to do around each call.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,8 +38,34 @@ impl<S: ?Sized> Within<S> {
     }
 }
 
-/// Passes every call on, with the bound. A method that the trait has and the list has not does not compile.
-macro_rules! within {
+/// Does something around every call of a store: waits, fails, panics, takes note.
+///
+/// Calls are named by trait and method, such as `MessageStore::append`.
+#[cfg(feature = "testing")]
+#[async_trait]
+pub trait Tap: Send + Sync {
+    /// Comes before the call. An error is the call's answer, and the store is not asked.
+    async fn before(&self, call: &'static str) -> StoreResult<()> {
+        let _ = call;
+        Ok(())
+    }
+
+    /// Comes after a call that succeeded. An error is the call's answer, although the store has done it.
+    async fn after(&self, call: &'static str) -> StoreResult<()> {
+        let _ = call;
+        Ok(())
+    }
+}
+
+/// A store with a [`Tap`].
+#[cfg(feature = "testing")]
+pub(super) struct Tapped<S: ?Sized> {
+    pub(super) store: Arc<S>,
+    pub(super) tap: Arc<dyn Tap>,
+}
+
+/// Passes every call on, with the bound, or with the tap. A method that the trait has and the list has not does not compile.
+macro_rules! around {
     ($store:ident { $(async fn $name:ident(&self $(, $argument:ident: $type:ty)*) -> $answer:ty;)* }) => {
         #[async_trait]
         impl $store for Within<dyn $store> {
@@ -49,10 +75,24 @@ macro_rules! within {
                 }
             )*
         }
+
+        #[cfg(feature = "testing")]
+        #[async_trait]
+        impl $store for Tapped<dyn $store> {
+            $(
+                async fn $name(&self $(, $argument: $type)*) -> $answer {
+                    let call = concat!(stringify!($store), "::", stringify!($name));
+                    self.tap.before(call).await?;
+                    let answer = self.store.$name($($argument),*).await?;
+                    self.tap.after(call).await?;
+                    Ok(answer)
+                }
+            )*
+        }
     };
 }
 
-within!(UserStore {
+around!(UserStore {
     async fn ping(&self) -> StoreResult<()>;
     async fn create(&self, user: &NewUser) -> StoreResult<Result<(), Taken>>;
     async fn users(&self, ids: &[UserId]) -> StoreResult<Vec<User>>;
@@ -67,7 +107,7 @@ within!(UserStore {
     async fn search(&self, prefix: &SearchKey, after: Option<&SearchPosition>, limit: u32) -> StoreResult<Vec<User>>;
 });
 
-within!(SessionStore {
+around!(SessionStore {
     async fn ping(&self) -> StoreResult<()>;
     async fn create(&self, session: &Session, token: &TokenHash) -> StoreResult<()>;
     async fn rotate(&self, rotation: &Rotation) -> StoreResult<Rotated>;
@@ -78,7 +118,7 @@ within!(SessionStore {
     async fn purge(&self, at: Timestamp, limit: u32) -> StoreResult<u64>;
 });
 
-within!(FriendshipStore {
+around!(FriendshipStore {
     async fn ping(&self) -> StoreResult<()>;
     async fn request(&self, request: &NewRequest) -> StoreResult<Requested>;
     async fn answer(&self, id: FriendshipId, by: UserId, accept: bool, at: Timestamp) -> StoreResult<Option<Answered>>;
@@ -93,7 +133,7 @@ within!(FriendshipStore {
     async fn blocked_among(&self, by: UserId, users: &[UserId]) -> StoreResult<Vec<UserId>>;
 });
 
-within!(RoomStore {
+around!(RoomStore {
     async fn ping(&self) -> StoreResult<()>;
     async fn create(&self, room: &NewRoom) -> StoreResult<Created>;
     async fn direct(&self, one: UserId, other: UserId) -> StoreResult<Option<Room>>;
@@ -112,7 +152,7 @@ within!(RoomStore {
     async fn settle(&self, settled: &[(IntentId, Seq)]) -> StoreResult<()>;
 });
 
-within!(MessageStore {
+around!(MessageStore {
     async fn ping(&self) -> StoreResult<()>;
     async fn append(&self, batch: &[Draft], max_reactions: u32) -> StoreResult<Vec<AppendOutcome>>;
     async fn events(&self, room: RoomId, range: LogRange, limit: u32) -> StoreResult<LogPage>;

@@ -1,6 +1,5 @@
 //! The one writer of a node's logs, while its store is held at a gate: what was allowed when it was queued and is not any more, rooms
 //! that another node holds, batches that take long.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -9,13 +8,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chatcore::id::{RoomId, UserId};
 use chatcore::memory::MemoryStore;
-use chatcore::model::{
-    AccessSecret, Draft, Emoji, EventKind, LogPage, LogRange, Message, MessagePage, MessageRange, Seq,
-};
-use chatcore::service::{Error, GroupInput, LoginInput, PostInput, Principal, RegisterInput};
-use chatcore::store::{AppendOutcome, Digest, Head, MessageStore, Storage, StoreResult};
-use chatcore::{Chat, Settings};
+use chatcore::model::{Draft, Emoji, LogPage, LogRange, Message, MessagePage, MessageRange, Role, Seq};
+use chatcore::service::{Error, Family};
+use chatcore::store::{AppendOutcome, Digest, Head, MessageStore, Removal, Storage, StoreResult};
 use tokio::sync::{Semaphore, mpsc};
+
+use crate::world::{self, input};
 
 /// The logs in memory. An append of a room that has a gate waits at it; in a batch with other rooms it is answered `Contended`.
 struct Gated {
@@ -98,10 +96,19 @@ impl MessageStore for Gated {
     }
 }
 
+/// A world whose rooms can be shut.
 struct World {
-    chat: Chat,
+    world: world::World,
     gated: Arc<Gated>,
     arrivals: mpsc::UnboundedReceiver<RoomId>,
+}
+
+impl std::ops::Deref for World {
+    type Target = world::World;
+
+    fn deref(&self) -> &Self::Target {
+        &self.world
+    }
 }
 
 impl World {
@@ -109,24 +116,7 @@ impl World {
         let (arrived, arrivals) = mpsc::unbounded_channel();
         let gated = Arc::new(Gated { logs: MemoryStore::new(), gates: Mutex::default(), arrived });
         let storage = Storage { messages: gated.clone(), ..Storage::single(Arc::new(MemoryStore::new())) };
-        let mut settings = Settings::new(AccessSecret::new([7; 32]).unwrap());
-        settings.hashing.memory_kib = 64;
-        settings.hashing.iterations = 1;
-        Self { chat: Chat::builder(storage, settings).start().unwrap(), gated, arrivals }
-    }
-
-    async fn person(&self, name: &str) -> Principal {
-        let email = format!("{name}@example.org");
-        let input = RegisterInput { username: name, email: &email, password: "correct horse", display_name: None };
-        self.chat.register(input, None).await.unwrap();
-        let login = LoginInput { login: name, password: "correct horse", device: None };
-        let token = self.chat.login(login, None).await.unwrap().access_token;
-        self.chat.authenticate(&token).await.unwrap()
-    }
-
-    async fn group(&self, owner: &Principal, members: &[UserId]) -> RoomId {
-        let input = GroupInput { name: "room", members, client_id: None };
-        self.chat.create_group(owner, input).await.unwrap().room.summary.room.id
+        Self { world: world::World::with(storage, |_| ()), gated, arrivals }
     }
 
     /// From now on appends of this room wait, each for a permit.
@@ -141,23 +131,6 @@ impl World {
             gate.add_permits(1000);
         }
     }
-
-    async fn bodies(&self, room: RoomId) -> Vec<String> {
-        let page = self.gated.logs.events(room, LogRange::After(0), 1000).await.unwrap();
-        let numbers: Vec<u64> = page.events.iter().map(|event| event.seq.number()).collect();
-        assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>());
-        page.events
-            .into_iter()
-            .filter_map(|event| match event.kind {
-                EventKind::Posted(posted) => posted.body.map(|body| body.as_str().to_owned()),
-                _ => None,
-            })
-            .collect()
-    }
-}
-
-fn input(body: &str) -> PostInput<'_> {
-    PostInput { body, client_id: None, reply_to: None }
 }
 
 /// A post that waits in the queue while its sender is removed is refused, though it was allowed when it was queued.
@@ -276,4 +249,160 @@ async fn a_room_held_by_another_node_is_worked_off_apart() {
     }
     assert_eq!(world.bodies(held).await, ["0", "1", "2"]);
     assert_eq!(world.bodies(free).await, ["0", "1"]);
+}
+
+/// What was sent first stands first, also where its author has been looked up anew in between.
+#[tokio::test(start_paused = true)]
+async fn a_post_that_is_authorised_again_keeps_its_place() {
+    let mut world = World::new();
+    let (ada, bob) = (world.person("ada").await, world.person("bob").await);
+    let room = world.group(&ada, &[bob.user]).await;
+    let gate = world.shut(room);
+    let mut waiting = vec![world.chat.submit_post(&ada, room, input("first")).await.unwrap()];
+    assert_eq!(world.arrivals.recv().await, Some(room));
+    for n in 0..10 {
+        waiting.push(world.chat.submit_post(&bob, room, input(&n.to_string())).await.unwrap());
+        // Makes what bob was allowed before stale, and allows the same again.
+        let chat = world.chat.clone();
+        let role = if n % 2 == 0 { Role::Admin } else { Role::Member };
+        tokio::spawn(async move { chat.change_role(&ada, room, bob.user, role).await });
+        tokio::task::yield_now().await;
+    }
+    world.open(room);
+    gate.add_permits(1000);
+    for post in waiting {
+        post.wait().await.unwrap();
+    }
+    let all: Vec<String> = std::iter::once("first".to_owned()).chain((0..10).map(|n| n.to_string())).collect();
+    assert_eq!(world.bodies(room).await, all);
+}
+
+/// While one author is looked up, the others of the room go on.
+#[tokio::test(start_paused = true)]
+async fn an_authorisation_that_takes_long_holds_up_its_author_alone() {
+    let mut world = World::new();
+    let (ada, bob, eve) = (world.person("ada").await, world.person("bob").await, world.person("eve").await);
+    let room = world.group(&ada, &[bob.user, eve.user]).await;
+    world.chat.post(&eve, room, input("known")).await.unwrap();
+    let gate = world.shut(room);
+    let first = world.chat.submit_post(&ada, room, input("first")).await.unwrap();
+    assert_eq!(world.arrivals.recv().await, Some(room));
+    let late = world.chat.submit_post(&bob, room, input("late")).await.unwrap();
+    let chat = world.chat.clone();
+    let change = tokio::spawn(async move { chat.change_role(&ada, room, bob.user, Role::Admin).await });
+    tokio::task::yield_now().await;
+    world.script.wait("RoomStore::standings");
+    world.open(room);
+    gate.add_permits(1000);
+    first.wait().await.unwrap();
+    world.chat.post(&eve, room, input("second")).await.unwrap();
+    assert_eq!(world.bodies(room).await, ["known", "first", "second"]);
+    world.script.clear("RoomStore::standings");
+    late.wait().await.unwrap();
+    change.await.unwrap().unwrap();
+    assert_eq!(world.bodies(room).await, ["known", "first", "second", "late"]);
+}
+
+/// Drafts that another node held up stand before what was sent after them.
+#[tokio::test(start_paused = true)]
+async fn a_contended_draft_keeps_its_place() {
+    let mut world = World::new();
+    let ada = world.person("ada").await;
+    let (first, held, free) =
+        (world.group(&ada, &[]).await, world.group(&ada, &[]).await, world.group(&ada, &[]).await);
+    world.world.script.wait("MessageStore::append");
+    let mut waiting = vec![world.chat.submit_post(&ada, first, input("x")).await.unwrap()];
+    world.world.arrivals.recv().await.unwrap();
+    world.shut(held);
+    // These two make one batch, which takes long enough for others to go on beside it.
+    waiting.push(world.chat.submit_post(&ada, held, input("0")).await.unwrap());
+    waiting.push(world.chat.submit_post(&ada, free, input("0")).await.unwrap());
+    world.world.arrivals.recv().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    waiting.push(world.chat.submit_post(&ada, held, input("1")).await.unwrap());
+    world.world.script.clear("MessageStore::append");
+    assert_eq!(world.arrivals.recv().await, Some(held), "alone");
+    world.open(held);
+    for post in waiting {
+        post.wait().await.unwrap();
+    }
+    assert_eq!(world.bodies(held).await, ["0", "1"]);
+}
+
+impl World {
+    /// Another node removes a member; this one is not told.
+    async fn removed_elsewhere(&self, room: RoomId, by: UserId, user: UserId) {
+        let intent = chatcore::id::IntentId::from_uuid(self.chat.new_id());
+        let removal = Removal { room, by, user, intent, at: self.chat.now() };
+        self.storage.rooms.remove(&removal).await.unwrap();
+    }
+}
+
+/// A post that has waited for longer than its author's membership is trusted is looked at again.
+#[tokio::test(start_paused = true)]
+async fn a_post_that_waits_long_is_authorised_again() {
+    let mut world = World::new();
+    let (ada, bob) = (world.person("ada").await, world.person("bob").await);
+    let room = world.group(&ada, &[bob.user]).await;
+    let gate = world.shut(room);
+    let first = world.chat.submit_post(&ada, room, input("first")).await.unwrap();
+    assert_eq!(world.arrivals.recv().await, Some(room));
+    let late = world.chat.submit_post(&bob, room, input("late")).await.unwrap();
+    world.removed_elsewhere(room, ada.user, bob.user).await;
+    tokio::time::advance(world.chat.settings().trust).await;
+    world.open(room);
+    gate.add_permits(1000);
+    first.wait().await.unwrap();
+    assert!(matches!(late.wait().await, Err(Error::Forbidden(_))));
+    assert_eq!(world.bodies(room).await, ["first"]);
+}
+
+/// The same before each further attempt at an append that the store has not answered. What became of the first one is not known, and the
+/// author is told so.
+#[tokio::test(start_paused = true)]
+async fn an_append_is_not_tried_again_for_whoever_was_removed_meanwhile() {
+    let mut world = World::new();
+    let (ada, bob) = (world.person("ada").await, world.person("bob").await);
+    let room = world.group(&ada, &[bob.user]).await;
+    world.world.script.wait("MessageStore::append");
+    let late = world.chat.submit_post(&bob, room, input("late")).await.unwrap();
+    world.world.arrivals.recv().await.unwrap();
+    // A further attempt would succeed.
+    world.world.script.forget("MessageStore::append");
+    world.removed_elsewhere(room, ada.user, bob.user).await;
+    // The attempt under way ends with the store's deadline, which is longer than bob is trusted.
+    let refused = late.wait().await.unwrap_err();
+    assert_eq!(refused.family(), Family::Fault);
+    assert!(matches!(refused, Error::Unavailable(_)));
+    world.chat.post(&ada, room, input("next")).await.unwrap();
+    assert_eq!(world.bodies(room).await, ["next"]);
+}
+
+/// A deletion by a moderator whose role was taken while it waited is refused.
+#[tokio::test(start_paused = true)]
+async fn who_is_no_moderator_any_more_does_not_delete() {
+    let mut world = World::new();
+    let (ada, bob) = (world.person("ada").await, world.person("bob").await);
+    let room = world.group(&ada, &[bob.user]).await;
+    let seq = world.chat.post(&ada, room, input("stays")).await.unwrap().seq;
+    world.chat.change_role(&ada, room, bob.user, Role::Admin).await.unwrap();
+    let gate = world.shut(room);
+    let first = world.chat.submit_post(&ada, room, input("first")).await.unwrap();
+    assert_eq!(world.arrivals.recv().await, Some(room));
+    let chat = world.chat.clone();
+    let deletion = tokio::spawn(async move { chat.delete(&bob, room, seq).await });
+    while world.chat.vitals().drafts_waiting == 0 {
+        tokio::task::yield_now().await;
+    }
+    let chat = world.chat.clone();
+    let change = tokio::spawn(async move { chat.change_role(&ada, room, bob.user, Role::Member).await });
+    while world.chat.vitals().drafts_waiting == 1 {
+        tokio::task::yield_now().await;
+    }
+    world.open(room);
+    gate.add_permits(1000);
+    first.wait().await.unwrap();
+    assert!(matches!(deletion.await.unwrap(), Err(Error::Forbidden(_))));
+    change.await.unwrap().unwrap();
+    assert_eq!(world.bodies(room).await, ["stays", "first"]);
 }
