@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
 use tokio::sync::oneshot;
 
 use crate::history::{Call, History, Outcome, Room, User, What};
@@ -51,6 +52,11 @@ struct Session {
     refresh: String,
 }
 
+/// The caller's password of that number.
+pub fn password(number: usize) -> String {
+    if number == 0 { PASSWORD.to_owned() } else { format!("{PASSWORD} {number}") }
+}
+
 /// A post that has not been acknowledged.
 #[derive(Debug, Clone)]
 struct Unsure {
@@ -84,6 +90,10 @@ pub struct Client {
     posts: usize,
     frames: usize,
     node: usize,
+    /// The number of the password in force.
+    password: usize,
+    /// A password whose change was not answered: it may be in force.
+    perhaps: Option<usize>,
 }
 
 impl Client {
@@ -105,6 +115,8 @@ impl Client {
             posts: 0,
             frames: 0,
             node,
+            password: 0,
+            perhaps: None,
         }
     }
 
@@ -187,19 +199,36 @@ impl Client {
     }
 
     async fn login(&mut self) -> Result<(), Failure> {
-        let body = json!({"login": self.world.logins[self.user], "password": PASSWORD});
-        let answer = self.call("POST", "/auth/login", Some(&body)).await?;
-        self.begin_session(&answer, None)
+        if let Some(perhaps) = self.perhaps {
+            match self.sign_in(perhaps).await {
+                Ok(session) => {
+                    (self.password, self.perhaps) = (perhaps, None);
+                    self.session = Some(session);
+                    return Ok(());
+                }
+                Err(Some(_)) => self.perhaps = None,
+                Err(None) => return Err("no answer to a login".into()),
+            }
+        }
+        match self.sign_in(self.password).await {
+            Ok(session) => self.session = Some(session),
+            Err(refusal) => return Err(format!("no session: {refusal:?}").into()),
+        }
+        Ok(())
     }
 
-    fn begin_session(&mut self, answer: &Answer, number: Option<usize>) -> Result<(), Failure> {
-        let token = |name: &str| answer.body[name].as_str().map(str::to_owned);
-        let (Some(access), Some(refresh)) = (token("access_token"), token("refresh_token")) else {
-            return Err(format!("no tokens: {answer:?}").into());
-        };
-        let number = number.unwrap_or_else(|| self.world.history.session());
-        self.session = Some(Session { number, access, refresh });
-        Ok(())
+    /// Begins a session; `Err(None)`: no answer came.
+    async fn sign_in(&self, number: usize) -> Result<Session, Option<Answer>> {
+        let session = self.world.history.session();
+        let op = self.world.history.called(self.user, Call::Login { password: number }, self.node, session, None);
+        let body = json!({"login": self.world.logins[self.user], "password": password(number)});
+        let answer = self.rest.call(self.address(), "POST", "/auth/login", "", Some(&body)).await;
+        self.returned(op, answer.as_ref().map_or_else(|error| Outcome::Unknown(error.to_string()), Answer::outcome));
+        match answer {
+            Ok(answer) if answer.status == 503 => Err(None),
+            Ok(answer) => tokens(&answer, session).ok_or(Some(answer)),
+            Err(_) => Err(None),
+        }
     }
 
     /// The access token has run out.
@@ -211,10 +240,22 @@ impl Client {
             self.session = None;
             return self.login().await;
         }
-        self.begin_session(&answer, Some(number))
+        self.session = Some(tokens(&answer, number).ok_or_else(|| format!("no tokens: {answer:?}"))?);
+        Ok(())
     }
 
     async fn open(&mut self, room: Option<(Room, Option<u64>)>) -> Result<Socket, Failure> {
+        let opened = self.open_as_is(room).await;
+        if let Err(error) = &opened
+            && error.to_string().contains("401")
+        {
+            self.refresh().await?;
+        }
+        opened
+    }
+
+    /// Opens a socket by the token that is there, whatever becomes of it.
+    async fn open_as_is(&self, room: Option<(Room, Option<u64>)>) -> Result<Socket, Failure> {
         let session = self.session.as_ref().ok_or("no session")?;
         let opening = Opening {
             user: self.user,
@@ -227,13 +268,7 @@ impl Client {
         let (history, names) = (self.world.history.clone(), self.world.names.clone());
         // Sockets for one room do not move the places from which the one for all rooms goes on.
         let positions = if room.is_some() { Positions::default() } else { self.positions.clone() };
-        let opened = Socket::open(&opening, &history, &names, &positions).await;
-        if let Err(error) = &opened
-            && error.to_string().contains("401")
-        {
-            self.refresh().await?;
-        }
-        opened
+        Socket::open(&opening, &history, &names, &positions).await
     }
 
     /// Where to go on in a room: where one was, or somewhere else. At the end always where one was, so that everything that is left comes.
@@ -293,7 +328,7 @@ impl Client {
 
     fn called(&self, call: Call) -> usize {
         let session = self.session.as_ref().map_or(0, |session| session.number);
-        self.world.history.called(self.user, call, self.node, session)
+        self.world.history.called(self.user, call, self.node, session, None)
     }
 
     fn returned(&self, op: usize, outcome: Outcome) {
@@ -363,7 +398,7 @@ impl Client {
         let id = self.frame();
         let Some(socket) = &self.main else { return };
         let (node, session) = (socket.node, socket.session);
-        let op = self.world.history.called(self.user, call, node, session);
+        let op = self.world.history.called(self.user, call, node, session, Some(socket.id));
         let answer = self.main.as_ref().map(|socket| socket.ask(&id, frame));
         if let Some(answer) = answer {
             self.pending.push(Pending { op, answer, post });
@@ -408,9 +443,12 @@ impl Client {
             840..870 => self.fetch().await,
             870..915 => self.change_members().await,
             915..930 => self.change_block().await,
-            930..936 => self.log_out().await,
-            936..950 => self.misbehave(),
-            950..970 => self.look_elsewhere().await,
+            930..935 => self.log_out().await,
+            935..938 => self.change_password().await,
+            938..942 => self.hang_up().await,
+            942..952 => self.misbehave(),
+            952..956 => self.burst().await,
+            956..970 => self.look_elsewhere().await,
             970..985 => self.move_on(),
             _ => self.babble(),
         }
@@ -565,6 +603,68 @@ impl Client {
         self.returned(op, outcome);
     }
 
+    /// Changes the password while other devices sign in with the old one, and tries what they got.
+    async fn change_password(&mut self) {
+        if self.session.is_none() || self.perhaps.is_some() {
+            return;
+        }
+        let (old, to) = (self.password, self.password + 1);
+        let op = self.called(Call::ChangePassword { to });
+        let body = json!({"current_password": password(old), "new_password": password(to)});
+        let change = self.call("PUT", "/auth/password", Some(&body));
+        let (changed, one, other) = tokio::join!(change, self.sign_in(old), self.sign_in(old));
+        let outcome = changed.map_or_else(|error| Outcome::Unknown(error.to_string()), |answer| answer.outcome());
+        self.returned(op, outcome.clone());
+        match outcome {
+            Outcome::Done { .. } => self.password = to,
+            Outcome::Unknown(_) => self.perhaps = Some(to),
+            Outcome::Refused(_) => {}
+        }
+        let own = self.session.take();
+        for session in [one, other].into_iter().flatten() {
+            self.session = Some(session);
+            self.noted_once(Call::Me, "GET", "/auth/me").await;
+            // Refused, where the change was made.
+            if let Ok(socket) = self.open_as_is(None).await {
+                self.others.push(socket);
+            }
+        }
+        self.session = own;
+    }
+
+    /// Sends several messages at once, as a program does.
+    async fn burst(&mut self) {
+        let room = self.any_room();
+        for _ in 0..8 {
+            self.posts += 1;
+            let key = format!("{}-{}", self.user, self.posts);
+            let body = format!("{key} in a burst");
+            let frame = json!({
+                "type": "message.send", "room": self.world.names.rooms[room], "body": body, "client_id": key
+            });
+            let post = Unsure { room, key: key.clone(), body: body.clone() };
+            self.by_socket(Call::Post { room, key, body }, frame, Some(post));
+        }
+    }
+
+    /// Begins a handshake, and is gone before it is answered.
+    async fn hang_up(&mut self) {
+        let room = self.any_room();
+        let path = match self.random.percent(50) {
+            true => "/ws".to_owned(),
+            false => format!("/ws/chat/{}", self.world.names.rooms[room]),
+        };
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+            self.address(),
+            self.token()
+        );
+        let pause = Duration::from_micros(self.random.below(3000));
+        // A server that is away, or that hangs up first, is no news.
+        let _ = hang_up(self.address(), request, pause).await;
+    }
+
     /// Ends the socket in the middle of a frame, or does not read for a while.
     fn misbehave(&mut self) {
         let Some(socket) = &self.main else { return };
@@ -651,6 +751,11 @@ impl Client {
         Err(format!("the last message of room {room} was not taken").into())
     }
 
+    /// Closes all sockets but the one for all rooms.
+    pub fn leave_others(&mut self) {
+        self.others.drain(..).for_each(|socket| socket.close());
+    }
+
     /// Closes all sockets.
     pub fn leave(&mut self) {
         for socket in self.main.take().into_iter().chain(self.others.drain(..)) {
@@ -676,4 +781,19 @@ impl Client {
         }
         Ok(())
     }
+}
+
+/// The session that an answer begins or goes on with.
+fn tokens(answer: &Answer, number: usize) -> Option<Session> {
+    let token = |name: &str| answer.body[name].as_str().map(str::to_owned);
+    Some(Session { number, access: token("access_token")?, refresh: token("refresh_token")? })
+}
+
+async fn hang_up(address: SocketAddr, request: String, pause: Duration) -> std::io::Result<()> {
+    let mut stream = tokio::net::TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    stream.write_all(request.as_bytes()).await?;
+    tokio::time::sleep(pause).await;
+    // A reset, which the server feels at once.
+    stream.set_zero_linger()
 }

@@ -87,6 +87,16 @@ pub enum Call {
     },
     /// Ending the caller's session.
     Logout,
+    /// Signing in, which begins the session.
+    Login {
+        /// With which of the caller's passwords, by the order of their changes.
+        password: usize,
+    },
+    /// Changing the password, which ends the caller's other sessions.
+    ChangePassword {
+        /// The number of the new one.
+        to: usize,
+    },
     /// Reading messages, by REST.
     Fetch {
         /// Where.
@@ -162,6 +172,8 @@ pub enum What {
         node: Node,
         /// In which session.
         session: usize,
+        /// By which socket; by none, it was REST.
+        socket: Option<usize>,
     },
     /// A call was answered, or given up.
     Returned {
@@ -237,8 +249,10 @@ impl fmt::Display for Entry {
         }
         write!(f, "user {:<3} ", self.user)?;
         match &self.what {
-            What::Called { op, call, node, session } => {
-                write!(f, "calls op {op} on node {node} in session {session}: {call:?}")
+            What::Called { op, call, node, session, socket } => {
+                write!(f, "calls op {op} on node {node} in session {session}")?;
+                socket.map_or(Ok(()), |socket| write!(f, " by socket {socket}"))?;
+                write!(f, ": {call:?}")
             }
             What::Returned { op, outcome } => write!(f, "is answered op {op}: {outcome:?}"),
             What::Opened { socket, session, node, room } => {
@@ -297,11 +311,11 @@ impl History {
     }
 
     /// Notes a call; answers its number.
-    pub fn called(&self, user: User, call: Call, node: Node, session: usize) -> usize {
+    pub fn called(&self, user: User, call: Call, node: Node, session: usize, socket: Option<usize>) -> usize {
         let mut state = self.lock();
         state.ops += 1;
         let op = state.ops;
-        self.push(&mut state, user, What::Called { op, call, node, session });
+        self.push(&mut state, user, What::Called { op, call, node, session, socket });
         op
     }
 

@@ -101,6 +101,9 @@ pub async fn run(plan: &Plan) -> Result<Report, Failure> {
     stage("the last messages are posted");
     violations.extend(stragglers(&mut settled, &world, &marks).await?);
     stage("all that was to arrive was waited for");
+    if world.nodes.len() == 1 {
+        violations.extend(listeners(&mut settled, &world).await?);
+    }
     // Presence takes its time. Other nodes do not know of it without a relay, and no defect is about it.
     if world.nodes.len() == 1 && plan.defect.is_none() {
         violations.extend(presence(&mut settled, &world).await?);
@@ -287,6 +290,37 @@ async fn stragglers(clients: &mut [Client], world: &World, marks: &[u64]) -> Res
         Violation::met("every client arrives", what).shown_by(world.history.last_of_sockets(user))
     });
     Ok(late.collect())
+}
+
+/// The sockets that are counted as listening to a room are those that do.
+async fn listeners(clients: &mut [Client], world: &World) -> Result<Vec<Violation>, Failure> {
+    clients.iter_mut().for_each(Client::leave_others);
+    let until = Instant::now() + PRESENCE;
+    let mut trouble = HashMap::new();
+    loop {
+        reopen(clients.iter_mut(), &mut trouble).await;
+        let mut listening: HashMap<Room, u64> = HashMap::new();
+        for client in clients.iter_mut().filter(|client| client.main_socket().is_some()) {
+            let page = client.get("/chat-rooms?limit=100").await?;
+            let rooms = page["items"].as_array().into_iter().flatten();
+            for room in rooms.filter_map(|room| world.names.of(&room["id"])) {
+                *listening.entry(room).or_default() += 1;
+            }
+        }
+        let mut wrong = Vec::new();
+        for (room, id) in world.names.rooms.iter().enumerate() {
+            let told = clients[world.owner(room)].get(&format!("/ws/rooms/{id}/status")).await?;
+            let truth = listening.get(&room).copied().unwrap_or(0);
+            if told["connections"].as_u64() != Some(truth) {
+                let what = format!("{} sockets are counted in room {room}, and {truth} listen", told["connections"]);
+                wrong.push(Violation::met("listeners are counted", what));
+            }
+        }
+        if wrong.is_empty() || Instant::now() > until {
+            return Ok(wrong);
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
 }
 
 /// Whoever has a socket is shown as there, and whoever has none is not, within the bound.

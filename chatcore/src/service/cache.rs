@@ -7,8 +7,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::defect::defect;
-
 const SHARDS: usize = 16;
 /// Keys per shard. Beyond it the lapsed ones go; if that does not help, all go.
 const SHARD_CAPACITY: usize = 8192;
@@ -78,8 +76,6 @@ impl<K: Hash + Eq + Clone, V> Shard<K, V> {
     }
 
     fn holds(&self, key: &K, mark: Mark) -> bool {
-        // The defect: any invalidation nearby makes a mark stale, and its draft goes behind the others.
-        defect!(StaleOvertaken, return self.clock == mark.0, ());
         let invalidated = self.slots.get(key).and_then(|slot| slot.invalidated);
         self.floor <= mark.0 && invalidated.is_none_or(|(clock, _)| clock <= mark.0)
     }

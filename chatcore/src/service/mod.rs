@@ -151,8 +151,7 @@ impl Builder {
             share: settings.append_share,
             max_reactions: settings.max_reactions,
         };
-        let committer =
-            Committer::spawn(storage.messages.clone(), hub.clone(), guard.clone(), panics.clone(), &options);
+        let committer = Committer::spawn(storage.messages.clone(), hub.clone(), guard.clone(), &panics, &options);
         let markers = Markers::spawn(storage.rooms.clone(), &panics, settings.append_queue, settings.append_batch);
         let inner = Inner {
             tokens: Tokens::new(&settings.tokens),

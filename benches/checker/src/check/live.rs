@@ -2,13 +2,11 @@
 
 use std::collections::HashMap;
 
-use super::{Checker, Op, SocketInfo, Stored};
+use super::{Checker, Op, Stored};
 use crate::history::{Call, Content, Node, Room, User, What};
 
 /// How soon other nodes know what one has acknowledged, in microseconds; a quarter of a second for the clocks of the check itself.
 const ELSEWHERE: u64 = 5_250_000;
-/// How long a socket of an ended session may be seen to live: its client may not read for 4 s, its server be stopped for 4 s.
-const LINGERS: u64 = 20_000_000;
 
 /// Where one socket stands in one room.
 struct Line {
@@ -86,57 +84,8 @@ impl Checker<'_> {
     }
 
     /// When what was done at `node` by `entry` holds at `elsewhere`.
-    fn holds(&self, entry: usize, node: Node, elsewhere: Node) -> u64 {
+    pub(super) fn holds(&self, entry: usize, node: Node, elsewhere: Node) -> u64 {
         self.record.at(entry) + if node == elsewhere { 0 } else { ELSEWHERE }
-    }
-
-    /// Promise 5 of sessions.
-    pub(super) fn ended_sessions_are_silent(&mut self) {
-        let record = self.record;
-        let mut ended: HashMap<usize, (usize, Node)> = HashMap::new();
-        for op in &self.ops {
-            if *op.call == Call::Logout
-                && op.done().is_some()
-                && let Some(returned) = op.returned
-            {
-                ended.insert(op.session, (returned, op.node));
-            }
-        }
-        for (index, entry) in record.entries.iter().enumerate() {
-            let What::Got { socket, room, seq, key: Some(key), .. } = &entry.what else { continue };
-            let Some(info) = self.sockets.get(socket) else { continue };
-            let Some((returned, node)) = ended.get(&info.session).copied() else { continue };
-            let Some(sent) = self.keys.get(&(*room, key.as_str())).copied() else { continue };
-            if record.at(sent) > self.holds(returned, node, info.node) {
-                let what = format!("socket {socket} gets what was sent after its session had ended");
-                self.found("out is out", what, vec![info.opened, returned, sent, index], vec![(*room, *seq)]);
-            }
-        }
-        let lived = |info: &SocketInfo, (returned, _): (usize, Node)| {
-            let end = info.ended.map_or(u64::MAX, |ended| record.at(ended));
-            end > record.at(returned) + LINGERS
-        };
-        let lingering: Vec<_> = self
-            .sockets
-            .iter()
-            .filter_map(|(socket, info)| Some((*socket, info, *ended.get(&info.session)?)))
-            .filter(|(_, info, ended)| lived(info, *ended))
-            .map(|(socket, info, ended)| (socket, [Some(info.opened), Some(ended.0), info.ended]))
-            .collect();
-        for (socket, entries) in lingering {
-            let what = format!("socket {socket} lives on after its session");
-            self.found("out is out", what, entries.into_iter().flatten().collect(), Vec::new());
-        }
-        let mut used = Vec::new();
-        for op in self.ops.iter().filter(|op| *op.call == Call::Me && op.done().is_some()) {
-            let Some((returned, node)) = ended.get(&op.session).copied() else { continue };
-            if record.at(op.called) > self.holds(returned, node, op.node) {
-                used.push([vec![returned], op.entries()].concat());
-            }
-        }
-        for entries in used {
-            self.found("out is out", "a token is good after its session".into(), entries, Vec::new());
-        }
     }
 
     /// Promise 5 of members, and blocks: nothing is posted or read by one who may not, once that holds there.

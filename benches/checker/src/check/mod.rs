@@ -1,6 +1,8 @@
 //! The proof: from what every client did and saw, and from what is stored, that each promise was kept. Pure.
 
+mod delivery;
 mod live;
+mod sessions;
 mod stored;
 #[cfg(test)]
 mod tests;
@@ -156,6 +158,7 @@ struct Op<'a> {
     call: &'a Call,
     node: Node,
     session: usize,
+    socket: Option<usize>,
     called: usize,
     returned: Option<usize>,
     outcome: Option<&'a Outcome>,
@@ -210,7 +213,11 @@ impl Record {
         checker.acknowledged_is_stored();
         checker.stored_once_and_sent();
         checker.sockets_are_in_order();
+        checker.sent_in_order_is_stored_in_order();
+        checker.deleted_is_gone();
+        checker.nobody_falls_silent();
         checker.ended_sessions_are_silent();
+        checker.old_passwords_let_nobody_in();
         checker.outsiders_do_nothing();
         checker.logs_know_their_actors();
         checker.messages_are_what_their_logs_say();
@@ -235,13 +242,13 @@ impl<'a> Checker<'a> {
         let mut keys = HashMap::new();
         for (index, entry) in record.entries.iter().enumerate() {
             match &entry.what {
-                What::Called { op, call, node, session } => {
+                What::Called { op, call, node, session, socket } => {
                     by_number.insert(*op, ops.len());
                     if let Call::Post { room, key, .. } = call {
                         keys.entry((*room, key.as_str())).or_insert(index);
                     }
-                    let (user, node, session) = (entry.user, *node, *session);
-                    ops.push(Op { user, call, node, session, called: index, returned: None, outcome: None });
+                    let (user, node, session, socket) = (entry.user, *node, *session, *socket);
+                    ops.push(Op { user, call, node, session, socket, called: index, returned: None, outcome: None });
                 }
                 What::Returned { op, outcome } => {
                     if let Some(op) = by_number.get(op).and_then(|op| ops.get_mut(*op)) {

@@ -55,8 +55,16 @@ impl Story {
     fn call(&mut self, user: User, node: Node, session: usize, call: Call, outcome: Outcome) {
         self.ops += 1;
         let op = self.ops;
-        self.note(user, What::Called { op, call, node, session });
+        self.note(user, What::Called { op, call, node, session, socket: None });
         self.note(user, What::Returned { op, outcome });
+    }
+
+    /// Sent by a socket, and not answered yet.
+    fn frame(&mut self, user: User, socket: usize, key: &str) -> usize {
+        self.ops += 1;
+        let call = Call::Post { room: 0, key: key.into(), body: key.into() };
+        self.note(user, What::Called { op: self.ops, call, node: 0, session: user, socket: Some(socket) });
+        self.ops
     }
 
     /// Sent, stored and acknowledged.
@@ -351,4 +359,76 @@ fn a_violation_is_shown_by_the_lines_that_prove_it() {
     let shown = violations[0].show(&story.record).to_string();
     assert_eq!(shown.lines().count(), 6, "{shown}");
     assert!(shown.contains("event 5 where event 2 should come"), "{shown}");
+}
+
+#[test]
+fn what_one_socket_sends_is_stored_in_that_order() {
+    let mut story = Story::new();
+    let ops = [story.frame(ADA, 1, "a"), story.frame(ADA, 1, "b"), story.frame(ADA, 2, "c")];
+    let (c, b, a) = (story.post(ADA, "c"), story.post(ADA, "b"), story.post(ADA, "a"));
+    story.note(ADA, What::Returned { op: ops[0], outcome: done(a) });
+    story.note(ADA, What::Returned { op: ops[2], outcome: done(c) });
+    assert!(story.rules().is_empty(), "two sockets have no order");
+    story.note(ADA, What::Returned { op: ops[1], outcome: done(b) });
+    assert_eq!(story.rules(), ["in the order sent"]);
+}
+
+#[test]
+fn who_comes_after_a_deletion_gets_no_body() {
+    let mut story = Story::new();
+    let seq = story.say(ADA, "a");
+    let with_body = story.record.event(0, seq).unwrap().clone();
+    story.open(BOB, 1, 1, 2, seq);
+    story.call(ADA, 0, ADA, Call::Delete { room: 0, seq }, plain());
+    let log = &mut story.record.logs[0];
+    let deleted = json!({"client_id": "a", "body": null, "deleted": true});
+    log[2].value["data"]["message"] = deleted;
+    log[2].content = Content::of(&log[2].value.clone());
+    story.event(ADA, "message.deleted", json!({"seq": seq}));
+    let message = &mut story.record.messages[0][0];
+    (message["body"], message["deleted"], message["rev"]) = (Value::Null, json!(true), json!(seq + 1));
+    let got = |story: &mut Story, socket: usize| {
+        let content = with_body.content;
+        story.note(BOB, What::Got { socket, room: 0, seq, content, key: Some("a".into()) });
+    };
+    got(&mut story, 1);
+    assert!(story.rules().is_empty(), "it was open before");
+    story.later(4);
+    story.open(BOB, 2, 1, 2, seq);
+    got(&mut story, 2);
+    assert!(story.rules().is_empty(), "another node has its time");
+    story.later(2);
+    story.open(BOB, 3, 1, 2, seq);
+    got(&mut story, 3);
+    assert_eq!(story.rules(), ["deleted is gone"]);
+}
+
+#[test]
+fn who_listens_does_not_wait_for_long() {
+    let mut story = Story::new();
+    story.open(BOB, 1, 0, 2, 2);
+    let seq = story.say(ADA, "a");
+    story.later(19);
+    story.got(BOB, 1, seq);
+    assert!(story.rules().is_empty());
+    let seq = story.say(ADA, "b");
+    story.later(21);
+    story.got(BOB, 1, seq);
+    assert_eq!(story.rules(), ["nobody falls silent"]);
+}
+
+#[test]
+fn a_new_password_ends_the_other_sessions_and_lets_no_old_one_in() {
+    let mut story = Story::new();
+    story.call(BOB, 0, 7, Call::Login { password: 0 }, plain());
+    story.call(BOB, 0, 8, Call::Login { password: 0 }, plain());
+    story.call(BOB, 0, 7, Call::ChangePassword { to: 1 }, plain());
+    story.call(BOB, 0, 7, Call::Me, plain());
+    story.call(BOB, 0, 9, Call::Login { password: 1 }, plain());
+    story.call(BOB, 0, 9, Call::Me, plain());
+    assert!(story.rules().is_empty());
+    story.call(BOB, 0, 8, Call::Me, plain());
+    assert_eq!(story.rules(), ["out is out"]);
+    story.call(BOB, 0, 10, Call::Login { password: 0 }, plain());
+    assert_eq!(story.rules(), ["out is out", "out is out"]);
 }

@@ -20,6 +20,8 @@ use super::error::{Error, Result};
 use super::guard::{Claim, Guard, Ticket};
 use super::supervise::Panics;
 use crate::defect::defect;
+#[cfg(feature = "defects")]
+use crate::defect::once_in;
 use crate::hub::Hub;
 use crate::id::RoomId;
 use crate::model::{Draft, EventKind, Seq};
@@ -148,7 +150,7 @@ impl Committer {
         store: Arc<dyn MessageStore>,
         hub: Hub,
         guard: Arc<Guard>,
-        panics: Panics,
+        panics: &Panics,
         options: &Options,
     ) -> Self {
         let writer = Arc::new(Writer {
@@ -263,6 +265,13 @@ impl Writer {
     ///
     /// A removal is invalidated before its event is queued: a draft that passes this stands before that event in the log.
     fn may(&self, submission: &Submission) -> bool {
+        defect!(
+            StaleOvertaken,
+            if submission.asker.ticket.is_some() && once_in(4) {
+                return false;
+            },
+            ()
+        );
         submission.asker.ticket.as_ref().is_none_or(|ticket| self.guard.holds(ticket))
     }
 
