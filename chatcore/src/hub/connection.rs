@@ -205,9 +205,11 @@ pub(crate) struct Begin {
     pub(crate) head: u64,
 }
 
-struct Reading {
+/// A room that the connection is registered with.
+struct Listening {
     topic: Arc<Topic>,
-    cursor: Cursor,
+    /// Where it reads; `None` before [`Connection::begin`].
+    cursor: Option<Cursor>,
 }
 
 /// A live socket, held by the transport. Dropping it ends it.
@@ -217,7 +219,8 @@ struct Reading {
 pub struct Connection {
     hub: Hub,
     link: Arc<Link>,
-    rooms: HashMap<RoomId, Reading>,
+    /// Every room that it is registered with, so that each registration is taken back however the connection ends.
+    rooms: HashMap<RoomId, Listening>,
     /// Rooms whose next events have to be read from the store.
     behind: VecDeque<RoomId>,
     reading: Option<(RoomId, u64, CatchUp)>,
@@ -255,26 +258,30 @@ impl Connection {
 
     /// Registers for a room before its head is read, so that nothing falls between.
     pub(crate) fn listen(&mut self, room: RoomId) {
-        self.hub.topic(room).add(self.link.clone());
+        self.listening(room);
+    }
+
+    fn listening(&mut self, room: RoomId) -> &mut Listening {
+        let (hub, link) = (&self.hub, &self.link);
+        self.rooms.entry(room).or_insert_with(|| Listening { topic: hub.listen(room, link), cursor: None })
     }
 
     /// Takes a registration back that no [`Connection::begin`] follows.
     pub(crate) fn unlisten(&mut self, room: RoomId) {
-        if !self.rooms.contains_key(&room) {
-            self.hub.leave_topic(room, self.link.id);
+        if !self.reads(room) {
+            self.leave(room);
         }
     }
 
     /// Begins to deliver a room. One that is being delivered already goes on as it is.
     pub(crate) fn begin(&mut self, begin: Begin) {
-        let topic = self.hub.topic(begin.room);
-        topic.add(self.link.clone());
-        topic.note_head(begin.head, false);
-        let epoch = topic.epoch();
-        self.rooms.entry(begin.room).or_insert_with(|| Reading {
-            topic,
-            cursor: Cursor::new(self.link.user, begin.position, begin.joined, epoch),
-        });
+        let user = self.link.user;
+        let listening = self.listening(begin.room);
+        listening.topic.note_head(begin.head, false);
+        if listening.cursor.is_none() {
+            let epoch = listening.topic.epoch();
+            listening.cursor = Some(Cursor::new(user, begin.position, begin.joined, epoch));
+        }
         self.link.ready(begin.room);
     }
 
@@ -283,11 +290,9 @@ impl Connection {
         self.link.change(|state| state.started = true);
     }
 
-    /// Takes back all that was begun.
+    /// Takes back all that was registered or begun.
     pub(crate) fn reset(&mut self) {
-        for (room, _) in self.rooms.drain() {
-            self.hub.leave_topic(room, self.link.id);
-        }
+        self.leave_all();
         self.behind.clear();
         self.reading = None;
         self.link.change(|state| {
@@ -299,7 +304,7 @@ impl Connection {
 
     /// Whether that room has begun.
     pub(crate) fn reads(&self, room: RoomId) -> bool {
-        self.rooms.contains_key(&room)
+        self.rooms.get(&room).is_some_and(|listening| listening.cursor.is_some())
     }
 
     /// Waits for news, or for the end. Cancel-safe: what it has not answered is not lost.
@@ -365,8 +370,8 @@ impl Connection {
     }
 
     fn rejoin(&mut self, room: RoomId, joined: u64) {
-        match self.rooms.get_mut(&room) {
-            Some(reading) => reading.cursor.rejoin(joined),
+        match self.rooms.get_mut(&room).and_then(|listening| listening.cursor.as_mut()) {
+            Some(cursor) => cursor.rejoin(joined),
             None => self.begin(Begin { room, position: joined - 1, joined, head: joined }),
         }
     }
@@ -380,8 +385,8 @@ impl Connection {
         ready: &mut VecDeque<RoomId>,
     ) {
         let (quota_events, quota_bytes) = self.quotas();
-        let Some(reading) = self.rooms.get_mut(&room) else { return };
-        let step = reading.topic.step(self.link.id, &reading.cursor, quota_events, quota_bytes);
+        let Some(Listening { topic, cursor: Some(cursor) }) = self.rooms.get_mut(&room) else { return };
+        let step = topic.step(self.link.id, cursor, quota_events, quota_bytes);
         match step {
             Step::Wait => {}
             Step::Stopped => self.leave(room),
@@ -392,7 +397,7 @@ impl Connection {
                 }
             }
             Step::Offer(offered) => {
-                let accepted = reading.cursor.accept(offered, events);
+                let accepted = cursor.accept(offered, events);
                 // The rest of a tail that is longer than the quota comes in its next turn.
                 ready.push_back(room);
                 self.after_accept(room, accepted, signals);
@@ -412,21 +417,21 @@ impl Connection {
         loop {
             if self.reading.is_none() {
                 let Some(room) = self.behind.pop_front() else { return };
-                let Some(reading) = self.rooms.get(&room) else { continue };
-                if reading.cursor.is_stopped() {
+                let Some(Listening { topic, cursor: Some(cursor) }) = self.rooms.get(&room) else { continue };
+                if cursor.is_stopped() {
                     continue;
                 }
-                let (read, epoch) = self.hub.catch_up(&reading.topic, reading.cursor.position());
+                let (read, epoch) = self.hub.catch_up(topic, cursor.position());
                 self.reading = Some((room, epoch, read));
             }
             let Some((room, epoch, read)) = &mut self.reading else { return };
             let Poll::Ready(page) = read.poll_unpin(cx) else { return };
             let (room, epoch) = (*room, *epoch);
             self.reading = None;
-            if let Some(reading) = self.rooms.get_mut(&room) {
-                let accepted = reading.cursor.accept(page.events.iter().cloned(), events);
+            if let Some(cursor) = self.rooms.get_mut(&room).and_then(|listening| listening.cursor.as_mut()) {
+                let accepted = cursor.accept(page.events.iter().cloned(), events);
                 if page.last {
-                    reading.cursor.caught_up(epoch);
+                    cursor.caught_up(epoch);
                 }
                 ready.push_back(room);
                 self.after_accept(room, accepted, signals);
@@ -446,14 +451,22 @@ impl Connection {
             // What was accepted goes out first; the next poll finds the end.
             Scope::Room(_) => self.link.close(CloseReason::Removed),
         }
-        if self.rooms.get(&room).is_some_and(|reading| reading.cursor.is_stopped()) {
+        let cursor = self.rooms.get(&room).and_then(|listening| listening.cursor.as_ref());
+        if cursor.is_some_and(Cursor::is_stopped) {
             self.leave(room);
         }
     }
 
     fn leave(&mut self, room: RoomId) {
-        self.rooms.remove(&room);
-        self.hub.leave_topic(room, self.link.id);
+        if self.rooms.remove(&room).is_some() {
+            self.hub.unlisten(room, self.link.id);
+        }
+    }
+
+    fn leave_all(&mut self) {
+        for (room, _) in self.rooms.drain() {
+            self.hub.unlisten(room, self.link.id);
+        }
     }
 
     /// Why nothing comes any more, if so; else registers to be woken when that changes.
@@ -483,9 +496,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        for (room, _) in self.rooms.drain() {
-            self.hub.leave_topic(room, self.link.id);
-        }
+        self.leave_all();
         self.hub.disconnect(&self.link);
         self.link.finish();
     }

@@ -7,11 +7,13 @@
 mod connection;
 mod cursor;
 mod presence;
+mod registry;
 mod signal;
 mod tail;
+#[cfg(test)]
+mod tests;
 mod topic;
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicIsize, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -29,6 +31,7 @@ use crate::model::Event;
 use crate::store::MessageStore;
 use crate::view::{Presence, PresenceStatus};
 use presence::Users;
+use registry::Registry;
 use topic::{CatchUp, Topic};
 
 /// What the hub may use. All of them have defaults.
@@ -87,12 +90,15 @@ pub struct HubStats {
 
 const SHARDS: usize = 32;
 
-type Shard = Mutex<HashMap<RoomId, Arc<Topic>>>;
+/// The locks of the registry, which its model replaces.
+mod sync {
+    pub(super) use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+}
 
 struct Inner {
     settings: HubSettings,
     messages: Arc<dyn MessageStore>,
-    shards: Vec<Shard>,
+    topics: Registry<RoomId, Topic>,
     users: Users,
     catch_up: Arc<Semaphore>,
     tail_bytes: AtomicIsize,
@@ -113,11 +119,12 @@ impl Hub {
     pub(crate) fn new(settings: HubSettings, messages: Arc<dyn MessageStore>) -> Self {
         let catch_up = Arc::new(Semaphore::new(settings.catch_up_reads.max(1)));
         let users = Users::new(settings.offline_after);
-        let shards = (0..SHARDS).map(|_| Shard::default()).collect();
+        // The last bytes of a UUIDv7 are random.
+        let topics = Registry::new(SHARDS, |room: &RoomId| usize::from(room.uuid().into_bytes()[15]));
         let inner = Inner {
             settings,
             messages,
-            shards,
+            topics,
             users,
             catch_up,
             tail_bytes: AtomicIsize::new(0),
@@ -136,34 +143,28 @@ impl Hub {
         HubStats {
             connections,
             users,
-            rooms: self.inner.shards.iter().map(|shard| lock(shard).len()).sum(),
+            rooms: self.inner.topics.len(),
             tail_bytes: usize::try_from(self.inner.tail_bytes.load(Ordering::Relaxed)).unwrap_or(0),
             signals_dropped: self.inner.signals_dropped.load(Ordering::Relaxed),
         }
     }
 
-    fn shard(&self, room: RoomId) -> &Shard {
-        // The last bytes of a UUIDv7 are random.
-        let bytes = room.uuid().into_bytes();
-        &self.inner.shards[usize::from(bytes[15]) % SHARDS]
-    }
-
     fn existing_topic(&self, room: RoomId) -> Option<Arc<Topic>> {
-        lock(self.shard(room)).get(&room).cloned()
+        self.inner.topics.get(&room)
     }
 
-    fn topic(&self, room: RoomId) -> Arc<Topic> {
-        lock(self.shard(room)).entry(room).or_insert_with(|| Arc::new(Topic::new(room))).clone()
+    /// Registers a connection as a listener of a room: from here on what is published there wakes it.
+    fn listen(&self, room: RoomId, link: &Arc<Link>) -> Arc<Topic> {
+        self.inner.topics.enter(room, || Topic::new(room), |topic| topic.add(link.clone()))
     }
 
-    fn leave_topic(&self, room: RoomId, id: ConnectionId) {
-        let mut shard = lock(self.shard(room));
-        let Some(topic) = shard.get(&room) else { return };
-        if topic.remove(id) {
-            let bytes = topic.tail_bytes();
-            shard.remove(&room);
+    /// Takes a registration back.
+    fn unlisten(&self, room: RoomId, id: ConnectionId) {
+        self.inner.topics.leave(&room, |topic| {
+            let Some(bytes) = topic.remove(id) else { return false };
             self.inner.tail_bytes.fetch_sub(bytes.cast_signed(), Ordering::Relaxed);
-        }
+            true
+        });
     }
 
     fn catch_up(&self, topic: &Topic, after: u64) -> (CatchUp, u64) {
@@ -203,7 +204,7 @@ impl Hub {
 
     /// Rooms with a listener.
     pub(crate) fn rooms(&self) -> Vec<RoomId> {
-        self.inner.shards.iter().flat_map(|shard| lock(shard).keys().copied().collect::<Vec<_>>()).collect()
+        self.inner.topics.all().into_iter().map(|(room, _)| room).collect()
     }
 
     /// The last number known of a room that somebody listens to; 0 if none is.

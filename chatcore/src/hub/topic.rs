@@ -39,6 +39,8 @@ struct State {
     tail: Tail,
     listeners: HashMap<ConnectionId, Listener>,
     reads: Vec<(ReadKey, WeakShared<Reading>)>,
+    /// Set when the last listener has gone: whoever still holds the topic puts nothing into it any more.
+    given_up: bool,
 }
 
 pub(super) struct Topic {
@@ -59,11 +61,15 @@ impl Topic {
         self.lock().listeners.entry(link.id).or_insert(Listener { link, queued: false });
     }
 
-    /// Answers whether nobody listens any more.
-    pub(super) fn remove(&self, id: ConnectionId) -> bool {
+    /// Removes a listener. With the last one the topic is given up, and this answers how many bytes its tail took.
+    pub(super) fn remove(&self, id: ConnectionId) -> Option<usize> {
         let mut state = self.lock();
         state.listeners.remove(&id);
-        state.listeners.is_empty()
+        if !state.listeners.is_empty() {
+            return None;
+        }
+        state.given_up = true;
+        Some(state.tail.bytes())
     }
 
     pub(super) fn listens(&self, id: ConnectionId) -> bool {
@@ -81,6 +87,9 @@ impl Topic {
     /// Takes committed events of this room, and wakes. Answers by how much the tail grew, in bytes.
     pub(super) fn publish(&self, events: impl IntoIterator<Item = Event>, limits: TailLimits, shrink: bool) -> isize {
         let mut state = self.lock();
+        if state.given_up {
+            return 0;
+        }
         let before = state.tail.bytes();
         for event in events {
             state.tail.publish(event, limits);
@@ -110,10 +119,6 @@ impl Topic {
 
     pub(super) fn epoch(&self) -> u64 {
         self.lock().tail.epoch()
-    }
-
-    pub(super) fn tail_bytes(&self) -> usize {
-        self.lock().tail.bytes()
     }
 
     /// Calls for each listener, under the lock: do little.
