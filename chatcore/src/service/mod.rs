@@ -154,7 +154,7 @@ impl Builder {
         let committer = Committer::spawn(storage.messages.clone(), hub.clone(), guard.clone(), &panics, &options);
         let markers = Markers::spawn(storage.rooms.clone(), &panics, settings.append_queue, settings.append_batch);
         let inner = Inner {
-            tokens: Tokens::new(&settings.tokens),
+            tokens: Tokens::new(&settings.tokens)?,
             hasher: Hasher::new(settings.hashing)?,
             logins_by_account: Throttle::new(settings.logins_per_account),
             logins_by_strangers: Throttle::new(settings.logins_by_strangers),

@@ -1,8 +1,12 @@
 //! Access tokens (JWT, RFC 7519, HS256 alone) and refresh tokens (random, stored hashed).
+//!
+//! `jsonwebtoken` reads and names the header's fields. Its `encode` and `decode` are not called: they sign through a provider that
+//! whoever comes first installs for the whole process, which is the host's to choose. One algorithm needs no choice.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use jsonwebtoken::{Algorithm, Header};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -33,8 +37,8 @@ pub(crate) struct Bearer {
 
 struct Key {
     id: String,
-    encoding: EncodingKey,
-    decoding: DecodingKey,
+    /// Keyed, and copied for every token.
+    mac: Hmac<Sha256>,
 }
 
 pub(crate) struct Tokens {
@@ -42,33 +46,30 @@ pub(crate) struct Tokens {
     issuer: String,
     audience: String,
     access_ttl: std::time::Duration,
-    validation: Validation,
 }
 
 /// Tolerated difference between the clocks of two nodes, in seconds.
 const LEEWAY: i64 = 5;
 
+/// One part of a token: JSON in base64url (RFC 7515 §2).
+fn part(value: &impl Serialize) -> Result<String> {
+    Ok(URL_SAFE_NO_PAD.encode(serde_json::to_vec(value).map_err(Error::internal)?))
+}
+
 impl Tokens {
-    pub(crate) fn new(settings: &TokenSettings) -> Self {
-        let mut validation = Validation::new(Algorithm::HS256);
-        validation.set_issuer(&[&settings.issuer]);
-        validation.set_audience(&[&settings.audience]);
-        validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
-        // Times are compared with the injected clock, below.
-        validation.validate_exp = false;
-        validation.validate_nbf = false;
-        let keys = settings.keys.iter().map(|key| Key {
-            id: key.id.clone(),
-            encoding: EncodingKey::from_secret(key.secret.reveal()),
-            decoding: DecodingKey::from_secret(key.secret.reveal()),
+    /// # Errors
+    /// `Internal` for a key that HMAC does not take; it takes any length.
+    pub(crate) fn new(settings: &TokenSettings) -> Result<Self> {
+        let keys = settings.keys.iter().map(|key| {
+            let mac = Hmac::new_from_slice(key.secret.reveal()).map_err(Error::internal)?;
+            Ok(Key { id: key.id.clone(), mac })
         });
-        Self {
-            keys: keys.collect(),
+        Ok(Self {
+            keys: keys.collect::<Result<_>>()?,
             issuer: settings.issuer.clone(),
             audience: settings.audience.clone(),
             access_ttl: settings.access_ttl,
-            validation,
-        }
+        })
     }
 
     /// Signs an access token; answers it with its end.
@@ -85,18 +86,17 @@ impl Tokens {
             exp: expires_at.seconds(),
         };
         let header = Header { kid: Some(key.id.clone()), ..Header::new(Algorithm::HS256) };
-        let token = jsonwebtoken::encode(&header, &claims, &key.encoding).map_err(Error::internal)?;
-        Ok((token, expires_at))
+        let message = format!("{}.{}", part(&header)?, part(&claims)?);
+        let signature = key.mac.clone().chain_update(&message).finalize().into_bytes();
+        Ok((format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature)), expires_at))
     }
 
     /// Checks signature, issuer, audience and times.
     pub(crate) fn verify(&self, token: &str, now: Timestamp) -> std::result::Result<Bearer, AuthFailure> {
-        let header = jsonwebtoken::decode_header(token).map_err(|_| AuthFailure::Invalid)?;
-        let key =
-            self.keys.iter().find(|key| header.kid.as_deref() == Some(key.id.as_str())).ok_or(AuthFailure::Invalid)?;
-        let claims = jsonwebtoken::decode::<Claims>(token, &key.decoding, &self.validation)
-            .map_err(|_| AuthFailure::Invalid)?
-            .claims;
+        let claims = self.signed(token).ok_or(AuthFailure::Invalid)?;
+        if claims.iss != self.issuer || claims.aud != self.audience {
+            return Err(AuthFailure::Invalid);
+        }
         if claims.exp <= now.seconds() {
             return Err(AuthFailure::Expired);
         }
@@ -107,6 +107,21 @@ impl Tokens {
         let user = claims.sub.parse().map_err(|_| AuthFailure::Invalid)?;
         let session = claims.sid.parse().map_err(|_| AuthFailure::Invalid)?;
         Ok(Bearer { user, session, expires_at: Timestamp::from_millis(claims.exp.saturating_mul(1000)) })
+    }
+
+    /// The claims of a token that one of the keys has signed. Nothing of the claims is read before that is known.
+    fn signed(&self, token: &str) -> Option<Claims> {
+        let header = jsonwebtoken::decode_header(token).ok()?;
+        if header.alg != Algorithm::HS256 {
+            return None;
+        }
+        let key = self.keys.iter().find(|key| header.kid.as_deref() == Some(key.id.as_str()))?;
+        let (message, signature) = token.rsplit_once('.')?;
+        let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
+        // In constant time, and no shorter than the whole.
+        key.mac.clone().chain_update(message).verify_slice(&signature).ok()?;
+        let (_, claims) = message.split_once('.')?;
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()
     }
 }
 
@@ -158,7 +173,9 @@ impl RefreshToken {
 mod tests {
     use std::time::Duration;
 
+    use hmac::EagerHash;
     use serde_json::{Value, json};
+    use sha2::{Sha384, Sha512};
 
     use super::*;
     use crate::model::AccessSecret;
@@ -174,14 +191,20 @@ mod tests {
     fn tokens(keys: Vec<SigningKey>) -> Tokens {
         let mut settings = Settings::new(AccessSecret::new([1; 32]).unwrap()).tokens;
         settings.keys = keys;
-        Tokens::new(&settings)
+        Tokens::new(&settings).unwrap()
     }
 
     fn ids() -> (UserId, SessionId) {
         (fixtures::user_id(1), fixtures::session_id(1))
     }
 
-    /// Signs what a forger might: any header, any claims.
+    fn signature<D: EagerHash>(message: &str, secret: &[u8]) -> String {
+        let mac = Hmac::<D>::new_from_slice(secret).unwrap().chain_update(message);
+        URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes())
+    }
+
+    /// Signs what a forger might: any header, any claims. With HMAC of the header's length; under the name of an algorithm with
+    /// two keys as well, since a forger has the public one at most.
     fn forge(header: &Header, change: impl FnOnce(&mut Value), secret: &[u8]) -> String {
         let (user, session) = ids();
         let now = NOW.seconds();
@@ -190,11 +213,29 @@ mod tests {
             "iat": now, "nbf": now, "exp": now + 900,
         });
         change(&mut claims);
-        jsonwebtoken::encode(header, &claims, &EncodingKey::from_secret(secret)).unwrap()
+        let message = format!("{}.{}", part(header).unwrap(), part(&claims).unwrap());
+        let signature = match header.alg {
+            Algorithm::HS384 | Algorithm::RS384 | Algorithm::ES384 | Algorithm::PS384 => {
+                signature::<Sha384>(&message, secret)
+            }
+            Algorithm::HS512 | Algorithm::RS512 | Algorithm::PS512 => signature::<Sha512>(&message, secret),
+            _ => signature::<Sha256>(&message, secret),
+        };
+        format!("{message}.{signature}")
     }
 
     fn header(algorithm: Algorithm, kid: Option<&str>) -> Header {
         Header { kid: kid.map(str::to_owned), ..Header::new(algorithm) }
+    }
+
+    /// RFC 7515, appendix A.1: key, header and claims of others, and the signature that they have to get.
+    #[test]
+    fn a_signature_is_that_of_the_standard() {
+        let key = "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow";
+        let message = "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.\
+                       eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
+        let key = URL_SAFE_NO_PAD.decode(key).unwrap();
+        assert_eq!(signature::<Sha256>(message, &key), "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk");
     }
 
     #[test]
@@ -231,11 +272,36 @@ mod tests {
             format!("{}.{claims}.", URL_SAFE_NO_PAD.encode(head))
         };
         let claim = |name: &'static str, value: Value| forge(&a, |claims| claims[name] = value, &ours);
+        let algorithms = [
+            Algorithm::HS384,
+            Algorithm::HS512,
+            Algorithm::RS256,
+            Algorithm::RS384,
+            Algorithm::RS512,
+            Algorithm::PS256,
+            Algorithm::PS384,
+            Algorithm::PS512,
+            Algorithm::ES256,
+            Algorithm::ES384,
+            Algorithm::EdDSA,
+        ];
+        for algorithm in algorithms {
+            // The very secret, as for a verifier that takes whatever key it has for HMAC's.
+            let forged = forge(&header(algorithm, Some("a")), |_| (), &ours);
+            assert_eq!(tokens.verify(&forged, NOW), Err(AuthFailure::Invalid), "{algorithm:?}");
+        }
+        let good = forge(&a, |_| (), &ours);
+        let cut = |characters: usize| good[..good.len() - characters].to_owned();
         let without =
             |name: &'static str| forge(&a, |claims| drop(claims.as_object_mut().unwrap().remove(name)), &ours);
         for (what, token) in [
             ("another secret", forge(&a, |_| (), &[2; 32])),
-            ("another algorithm", forge(&header(Algorithm::HS512, Some("a")), |_| (), &ours)),
+            ("an audience among others", claim("aud", json!(["chatcore"]))),
+            ("a shorter signature", cut(4)),
+            ("half a signature", cut(21)),
+            ("an empty signature", cut(43)),
+            ("a padded signature", format!("{good}=")),
+            ("a fourth part", format!("{good}.{}", good.rsplit('.').next().unwrap())),
             ("no signature", none),
             ("no kid", forge(&header(Algorithm::HS256, None), |_| (), &ours)),
             ("an unknown kid", forge(&header(Algorithm::HS256, Some("b")), |_| (), &ours)),
