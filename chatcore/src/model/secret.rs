@@ -2,11 +2,13 @@
 
 use std::fmt;
 
+use zeroize::Zeroizing;
+
 use super::field::{FieldCode, ParseError};
 
-/// A password as somebody typed it: 8 to 128 characters, nothing else asked (NIST SP 800-63B §5.1.1.2).
+/// A password as somebody typed it: 8 to 128 characters, nothing else asked (NIST SP 800-63B §5.1.1.2). Overwritten when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Password(String);
+pub struct Password(Zeroizing<String>);
 
 impl Password {
     /// Least length in characters.
@@ -23,7 +25,7 @@ impl Password {
             0 => Err(ParseError::new(FieldCode::Blank, "must not be blank")),
             n if n < Self::MIN => Err(ParseError::new(FieldCode::TooShort, "has fewer than 8 characters")),
             n if n > Self::MAX => Err(ParseError::new(FieldCode::TooLong, "has more than 128 characters")),
-            _ => Ok(Self(input.to_owned())),
+            _ => Ok(Self(Zeroizing::new(input.to_owned()))),
         }
     }
 

@@ -216,6 +216,12 @@ impl Chat {
         self.inner.hasher.computed()
     }
 
+    /// Bytes of memory that password hashing holds at the moment: at most [`HashSettings::workers`] times
+    /// [`HashSettings::memory_kib`], and none after a while without any login.
+    pub fn password_memory(&self) -> u64 {
+        self.inner.hasher.memory()
+    }
+
     /// Now, by the injected clock.
     pub fn now(&self) -> Timestamp {
         self.inner.clock.now()

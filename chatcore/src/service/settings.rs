@@ -51,7 +51,8 @@ pub struct TokenSettings {
 /// Password hashing: Argon2id.
 #[derive(Debug, Clone, Copy)]
 pub struct HashSettings {
-    /// Memory in KiB. Default: 19456 (OWASP Password Storage Cheat Sheet).
+    /// Memory per hash, in KiB. Default: 19456 (OWASP Password Storage Cheat Sheet). Allocated once per worker that is needed, reused, and
+    /// given back after a minute without need.
     pub memory_kib: u32,
     /// Passes. Default: 2.
     pub iterations: u32,

@@ -188,6 +188,7 @@ impl Chat {
             }
         }
         self.inner.storage.sessions.purge(now, SWEEP_LIMIT).await?;
+        self.inner.hasher.release_idle();
         self.inner.logins_by_account.forget_idle();
         self.inner.logins_by_strangers.forget_idle();
         self.inner.logins_by_address.forget_idle();
