@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use super::Chat;
 use super::error::{AuthFailure, Error, Fields, Result};
 use super::guard::Principal;
-use super::throttle::network;
 use super::tokens::RefreshToken;
 use crate::hub::{Signal, SignalKind};
 use crate::id::{SessionId, UserId};
@@ -85,7 +84,7 @@ fn login_key(login: &str) -> String {
 }
 
 impl Chat {
-    /// Makes an account.
+    /// Makes an account. Without an address, the attempt counts together with all others that have none.
     ///
     /// # Errors
     /// `Invalid` with every wrong field, `Conflict` with those that are taken, `RateLimited` by address.
@@ -96,9 +95,7 @@ impl Chat {
         let password = fields.parse("password", Password::parse(input.password));
         let display_name = fields.parse_optional("display_name", input.display_name, DisplayName::parse);
         let ((username, email), password) = fields.finish(username.zip(email).zip(password))?;
-        if let Some(address) = address {
-            self.inner.registrations.check(&network(address))?;
-        }
+        self.inner.registrations.check(&address.into())?;
         let now = self.now();
         let user = NewUser {
             id: UserId::from_uuid(self.new_id()),
@@ -112,7 +109,7 @@ impl Chat {
         self.account(user.id).await
     }
 
-    /// Begins a session.
+    /// Begins a session. Without an address, the attempt counts together with all others that have none.
     ///
     /// # Errors
     /// `Unauthenticated` when login or password is wrong, after the same work either way; `Invalid` for a device name that is
@@ -128,10 +125,8 @@ impl Chat {
         }
         fields.done()?;
         let key = login_key(input.login);
-        if let Some(address) = address {
-            self.inner.logins_by_address.check(&network(address))?;
-        }
-        self.inner.logins_by_account.check(&(key.clone(), address.map(network)))?;
+        self.inner.logins_by_address.check(&address.into())?;
+        self.inner.logins_by_account.check(&(key.clone(), address.into()))?;
         let credentials = self.find_credentials(input.login).await?;
         let owner = credentials.as_ref().map(|credentials| credentials.account.user.id);
         if !owner.is_some_and(|owner| self.inner.familiar.knows(owner, address)) {

@@ -27,7 +27,6 @@ mod throttle;
 mod tokens;
 mod upkeep;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -42,7 +41,7 @@ pub use messages::{PendingPost, PostInput, PostReceipt};
 pub use room_list::RoomListKey;
 pub use rooms::{CreatedRoom, GroupInput, RoomStatus};
 pub use settings::{HashSettings, RateLimit, Settings, SigningKey, TokenSettings};
-pub use throttle::{Throttle, network};
+pub use throttle::{ClientKey, Throttle};
 
 pub use crate::hub::{HubSettings, HubStats};
 
@@ -72,10 +71,10 @@ pub(crate) struct Inner {
     markers: Markers,
     tokens: Tokens,
     hasher: Hasher,
-    logins_by_account: Throttle<(String, Option<IpAddr>)>,
+    logins_by_account: Throttle<(String, ClientKey)>,
     logins_by_strangers: Throttle<String>,
-    logins_by_address: Throttle<IpAddr>,
-    registrations: Throttle<IpAddr>,
+    logins_by_address: Throttle<ClientKey>,
+    registrations: Throttle<ClientKey>,
     password_changes: Throttle<UserId>,
     email_changes: Throttle<UserId>,
     familiar: Familiar,
@@ -100,8 +99,6 @@ pub struct Vitals {
     pub reconciles_late: u64,
     /// How long the latest comparison took.
     pub last_reconcile: Duration,
-    /// Sessions, memberships and blocks in the caches.
-    pub cached: usize,
 }
 
 /// A chat backend: all use cases over a [`Storage`].
@@ -200,15 +197,31 @@ impl Chat {
 
     /// Returns how the service's own tasks do.
     pub fn vitals(&self) -> Vitals {
-        let Inner { committer, panics, reconciling, caches, .. } = &*self.inner;
+        let Inner { committer, panics, reconciling, .. } = &*self.inner;
         Vitals {
             drafts_waiting: committer.waiting(),
             task_panics: panics.count(),
             reconciles: reconciling.rounds(),
             reconciles_late: reconciling.late(),
             last_reconcile: reconciling.last(),
-            cached: caches.sessions.len() + caches.standings.len() + caches.relations.len(),
         }
+    }
+
+    /// Sizes of the maps that grow with what clients do, by name, for a host's metrics.
+    pub fn map_sizes(&self) -> Vec<(&'static str, usize)> {
+        let inner = &self.inner;
+        vec![
+            ("logins_by_account", inner.logins_by_account.len()),
+            ("logins_by_strangers", inner.logins_by_strangers.len()),
+            ("logins_by_address", inner.logins_by_address.len()),
+            ("registrations_by_address", inner.registrations.len()),
+            ("password_changes_by_user", inner.password_changes.len()),
+            ("email_changes_by_user", inner.email_changes.len()),
+            ("cached_sessions", inner.caches.sessions.len()),
+            ("cached_memberships", inner.caches.standings.len()),
+            ("cached_blocks", inner.caches.relations.len()),
+            ("familiar_addresses", inner.familiar.len()),
+        ]
     }
 
     /// Password hashes computed since the start, each of them at the full cost of the settings.

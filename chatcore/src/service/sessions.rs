@@ -7,7 +7,6 @@ use super::Chat;
 use super::accounts::TokenPair;
 use super::error::{AuthFailure, Error, Result};
 use super::guard::Principal;
-use super::throttle::network;
 use super::tokens::RefreshToken;
 use crate::defect::defect;
 use crate::hub::CloseReason;
@@ -21,14 +20,12 @@ const CLOSE_PATIENCE: Duration = Duration::from_millis(1500);
 
 impl Chat {
     /// Trades a refresh token for fresh tokens. Each works once; the one used last may be repeated within the grace. Any later or
-    /// older use ends the session.
+    /// older use ends the session. Without an address, the attempt counts together with all others that have none.
     ///
     /// # Errors
     /// `Unauthenticated`, `RateLimited` by address.
     pub async fn refresh(&self, token: &str, address: Option<IpAddr>) -> Result<TokenPair> {
-        if let Some(address) = address {
-            self.inner.logins_by_address.check(&network(address))?;
-        }
+        self.inner.logins_by_address.check(&address.into())?;
         let presented = RefreshToken::parse(token).ok_or(AuthFailure::Invalid)?;
         let next = RefreshToken::random(presented.session())?;
         let now = self.now();
