@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use chatcore::service::RateLimit;
 
+use crate::client_address::ClientAddress;
+
 /// Which pages of other servers may talk to this one from a browser.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -15,17 +17,6 @@ pub enum AllowedOrigins {
     List(Vec<String>),
     /// All. Safe, since no cookie is ever used, but anybody's page may then spend its visitors' rate limits.
     Any,
-}
-
-/// Where the address of a client is read, by which attempts are counted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ClientAddress {
-    /// The peer of the connection: [`PeerAddress`](crate::PeerAddress) among the request's extensions.
-    #[default]
-    Peer,
-    /// The last address of this header, which a trusted proxy in front of the server sets (`x-forwarded-for`).
-    Header(http::HeaderName),
 }
 
 /// What a host may set of the transport.

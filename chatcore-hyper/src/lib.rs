@@ -15,6 +15,7 @@
 //! ```
 
 mod body;
+mod client_address;
 mod dto;
 mod http_settings;
 mod number;
@@ -33,7 +34,9 @@ mod time;
 mod ws;
 
 pub use body::ResponseBody;
-pub use http_settings::{AllowedOrigins, ClientAddress, HttpSettings};
+pub use client_address::{ClientAddress, ProxyHeader, TrustedProxies};
+pub use http_settings::{AllowedOrigins, HttpSettings};
+pub use ipnet::IpNet;
 pub use openapi::openapi;
 pub use serve::{serve, serve_with};
 pub use service::{Api, ApiStats, PeerAddress};

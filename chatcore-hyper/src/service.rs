@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Buf;
 use chatcore::id::UserId;
-use chatcore::service::{AuthFailure, Throttle, network};
+use chatcore::service::{AuthFailure, ClientKey, Throttle};
 use chatcore::{Chat, Error};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -20,7 +20,8 @@ use tower_service::Service;
 use tracing::Instrument;
 
 use crate::body::{self, ResponseBody};
-use crate::http_settings::{ClientAddress, HttpSettings};
+use crate::client_address::ClientAddresses;
+use crate::http_settings::HttpSettings;
 use crate::origin;
 use crate::problem::Problem;
 use crate::request::{Call, Reply, parse_query};
@@ -29,6 +30,9 @@ use crate::router::{Access, Router, Target};
 use crate::ws;
 
 /// The peer's address, which a server puts among a request's extensions so that attempts are counted by it.
+///
+/// Without it all clients share the limits of one address, and a warning says so once a minute. [`ClientAddress`](crate::ClientAddress) tells
+/// what else the address can be read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerAddress(pub SocketAddr);
 
@@ -62,7 +66,8 @@ pub(crate) struct Shared {
     pub(crate) sockets: TaskTracker,
     router: Router,
     by_user: Throttle<UserId>,
-    by_address: Throttle<IpAddr>,
+    by_address: Throttle<ClientKey>,
+    addresses: ClientAddresses,
 }
 
 /// REST, WebSocket, OpenAPI: a [`Service`] over `http` types, for any body. Cheap to clone.
@@ -84,6 +89,7 @@ impl Api {
             router,
             by_user: Throttle::new(settings.requests_per_user),
             by_address: Throttle::new(settings.requests_per_address),
+            addresses: ClientAddresses::new(settings.client_address.clone()),
             counters: Counters::default(),
             sockets: TaskTracker::new(),
             chat,
@@ -100,6 +106,14 @@ impl Api {
     /// What was set.
     pub fn settings(&self) -> &HttpSettings {
         &self.shared.settings
+    }
+
+    /// Sizes of the maps that grow with what clients do, by name, the core's included, for a host's metrics.
+    pub fn map_sizes(&self) -> Vec<(&'static str, usize)> {
+        let mut sizes = self.shared.chat.map_sizes();
+        sizes.push(("requests_by_user", self.shared.by_user.len()));
+        sizes.push(("requests_by_address", self.shared.by_address.len()));
+        sizes
     }
 
     /// What has gone through since the start.
@@ -225,10 +239,7 @@ impl Api {
 
     /// Counts a request of nobody known against its address.
     pub(crate) fn throttle_address(&self, address: Option<IpAddr>) -> Result<(), Problem> {
-        match address {
-            Some(address) => Ok(self.shared.by_address.check(&network(address))?),
-            None => Ok(()),
-        }
+        Ok(self.shared.by_address.check(&address.into())?)
     }
 
     /// Whom the request's token stands for.
@@ -248,13 +259,8 @@ impl Api {
     }
 
     fn client_address<B>(&self, request: &Request<B>) -> Option<IpAddr> {
-        match &self.shared.settings.client_address {
-            ClientAddress::Peer => request.extensions().get::<PeerAddress>().map(|peer| peer.0.ip()),
-            ClientAddress::Header(name) => {
-                let value = request.headers().get_all(name).iter().next_back()?.to_str().ok()?;
-                value.rsplit(',').next()?.trim().parse().ok()
-            }
-        }
+        let peer = request.extensions().get::<PeerAddress>().map(|peer| peer.0.ip());
+        self.shared.addresses.of(request.headers(), peer)
     }
 
     fn count(&self, status: StatusCode) {

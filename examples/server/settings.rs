@@ -1,14 +1,14 @@
 //! What can be set, by flags or by the environment.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::ParseIntError;
 use std::str::FromStr;
 use std::time::Duration;
 
 use chatcore::model::AccessSecret;
 use chatcore::service::RateLimit;
-use chatcore_hyper::{AllowedOrigins, ClientAddress, HttpSettings};
+use chatcore_hyper::{AllowedOrigins, ClientAddress, HttpSettings, IpNet, ProxyHeader, TrustedProxies};
 use clap::{Parser, ValueEnum};
 
 /// A chat server: REST and WebSocket over SQLite, MySQL, MariaDB or MongoDB, with a page to try it.
@@ -41,9 +41,14 @@ pub(crate) struct Settings {
     #[arg(long = "origin", env = "CHATCORE_ORIGINS", value_delimiter = ',')]
     pub(crate) origins: Vec<String>,
 
-    /// Header in which a trusted proxy in front of the server tells the client's address, such as `x-forwarded-for`.
+    /// Header in which trusted proxies in front of the server tell the client's address, such as `x-forwarded-for` or `forwarded`.
     #[arg(long, env = "CHATCORE_CLIENT_ADDRESS_HEADER")]
     pub(crate) client_address_header: Option<http::HeaderName>,
+
+    /// Proxies whose additions to that header are believed: how many there are in front of the server, or the networks that they are in, as
+    /// `10.0.0.0/8,2001:db8::/32`.
+    #[arg(long, env = "CHATCORE_TRUSTED_PROXIES", default_value = "1", requires = "client_address_header")]
+    pub(crate) trusted_proxies: Proxies,
 
     /// Logins that may be tried for one account from one address, as `COUNT/SECONDS`, or `off`.
     #[arg(long, env = "CHATCORE_LOGINS_PER_ACCOUNT", default_value = "10/60")]
@@ -159,6 +164,26 @@ impl FromStr for Rate {
     }
 }
 
+/// A number of proxies, or their networks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Proxies(TrustedProxies);
+
+impl FromStr for Proxies {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(count) = text.parse() {
+            return Ok(Self(TrustedProxies::Count(count)));
+        }
+        let networks = text.split(',').map(|network| {
+            let network = network.trim();
+            let host = || network.parse::<IpAddr>().map(IpNet::from);
+            network.parse().or_else(|_| host()).map_err(|_| format!("`{network}` is no network, and no number above 0"))
+        });
+        networks.collect::<Result<_, _>>().map(TrustedProxies::Networks).map(Self)
+    }
+}
+
 fn prefix(text: &str) -> Result<String, String> {
     if text.is_empty() || (text.starts_with('/') && !text.ends_with('/') && !text.contains(['?', '#', '{'])) {
         Ok(text.to_owned())
@@ -191,7 +216,9 @@ impl Settings {
         HttpSettings {
             prefix: self.prefix.clone(),
             origins,
-            client_address: self.client_address_header.clone().map_or(ClientAddress::Peer, ClientAddress::Header),
+            client_address: self.client_address_header.clone().map_or(ClientAddress::Peer, |name| {
+                ClientAddress::Header(ProxyHeader { name, proxies: self.trusted_proxies.0.clone() })
+            }),
             requests_per_user: self.requests_per_user.0,
             requests_per_address: self.requests_per_address.0,
             frames_per_second: self.frames_per_second,
@@ -219,6 +246,16 @@ mod tests {
         assert_eq!("5/60".parse(), Ok(Rate(Some(RateLimit::new(5, Duration::from_secs(60))))));
         for wrong in ["", "5", "0/1", "1/0", "-1/1", "a/b"] {
             assert!(wrong.parse::<Rate>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn proxies_are_a_number_or_networks() {
+        assert_eq!("2".parse(), Ok(Proxies(TrustedProxies::Count(2.try_into().unwrap()))));
+        let networks = ["10.0.0.0/8", "2001:db8::1/128"].map(|network| network.parse().unwrap()).to_vec();
+        assert_eq!("10.0.0.0/8, 2001:db8::1".parse(), Ok(Proxies(TrustedProxies::Networks(networks))));
+        for wrong in ["", "0", "-1", "10.0.0.0/33", "example.org"] {
+            assert!(wrong.parse::<Proxies>().is_err(), "{wrong}");
         }
     }
 

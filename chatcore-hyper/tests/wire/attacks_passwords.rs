@@ -16,7 +16,7 @@ const LONG: Duration = Duration::from_secs(3600);
 
 async fn server(change: impl FnOnce(&mut chatcore::Settings)) -> Server {
     Server::with(Store::Memory, |core, http| {
-        http.client_address = ClientAddress::Header(HeaderName::from_static("x-forwarded-for"));
+        http.client_address = ClientAddress::header(HeaderName::from_static("x-forwarded-for"));
         change(core);
     })
     .await
@@ -109,8 +109,10 @@ async fn an_address_that_tries_many_accounts_is_stopped() {
     post_from(&server, "192.0.2.66", "/auth/refresh", guess).await.problem(429, "rate_limited");
     assert_eq!(login_from(&server, "192.0.2.66", "ada", "correct horse").await, 429);
     assert_eq!(login_from(&server, "192.0.2.67", "ada", "correct horse").await, 200);
-    // A header that somebody else than the proxy wrote comes first, and is not believed.
-    assert_eq!(login_from(&server, "203.0.113.9, 192.0.2.66", "ada", "correct horse").await, 429);
+    // A header that somebody else than the proxy wrote comes first, and is not believed; and a port makes nobody another one.
+    for same in ["203.0.113.9, 192.0.2.66", "192.0.2.66:51234", "unknown, \"[::ffff:192.0.2.66]:51234\""] {
+        assert_eq!(login_from(&server, same, "ada", "correct horse").await, 429, "{same}");
+    }
     server.get(&ada, "/auth/me").await.expect(200);
 }
 

@@ -10,6 +10,7 @@ mod attacks_passwords;
 mod attacks_roles;
 mod attacks_rooms;
 mod attacks_tokens;
+mod client_addresses;
 mod errors;
 mod halves;
 mod harness;
