@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mongodb::bson::{Uuid, doc};
+use mongodb::bson::{Document, Uuid, doc};
 use mongodb::options::ConnectionString;
 use mongodb::{Client, Database};
 
@@ -34,6 +34,29 @@ impl TemporaryDatabase {
     /// [`OpenError::Url`].
     pub fn options(&self) -> Result<MongoOptions, OpenError> {
         Ok(MongoOptions::from_url(&self.url)?.database(&self.name))
+    }
+
+    /// Makes a collection as a dump has it, in lines of extended JSON: the first is `{"options": {…}, "indexes": […]}`,
+    /// the others are its documents.
+    ///
+    /// # Errors
+    /// [`OpenError::Database`], also for a line that cannot be read.
+    pub async fn restore(&self, collection: &str, dump: &str) -> Result<(), OpenError> {
+        let read = |line| serde_json::from_str::<Document>(line).map_err(mongodb::error::Error::custom);
+        let mut lines = dump.lines();
+        let head = read(lines.next().unwrap_or_default())?;
+        let options = head.get_document("options").map_err(mongodb::error::Error::custom)?;
+        let indexes = head.get_array("indexes").map_err(mongodb::error::Error::custom)?;
+        let documents = lines.map(read).collect::<Result<Vec<_>, _>>()?;
+        let database = self.database().await?;
+        let mut create = doc! { "create": collection };
+        create.extend(options.clone());
+        database.run_command(create).await?;
+        if !indexes.is_empty() {
+            database.run_command(doc! { "createIndexes": collection, "indexes": indexes }).await?;
+        }
+        database.collection(collection).insert_many(documents).await?;
+        Ok(())
     }
 
     /// Opens a store in it.

@@ -42,6 +42,17 @@ impl TemporaryDatabase {
         self.server.clone().database(&self.name)
     }
 
+    /// Runs a dump in it, as `mariadb-dump` writes them: tables and rows as an older release left them, say.
+    ///
+    /// # Errors
+    /// [`OpenError::Database`].
+    pub async fn restore(&self, dump: String) -> Result<(), OpenError> {
+        let mut connection = self.connect_options().connect().await?;
+        connection.execute(AssertSqlSafe(dump)).await?;
+        connection.close().await?;
+        Ok(())
+    }
+
     /// Opens a store in it.
     ///
     /// # Errors

@@ -90,9 +90,9 @@ impl Store {
     }
 }
 
-const MARIADB: &str = "CHATCORE_TEST_MARIADB";
-const MYSQL: &str = "CHATCORE_TEST_MYSQL";
-const MONGODB: &str = "CHATCORE_TEST_MONGODB";
+pub(crate) const MARIADB: &str = "CHATCORE_TEST_MARIADB";
+pub(crate) const MYSQL: &str = "CHATCORE_TEST_MYSQL";
+pub(crate) const MONGODB: &str = "CHATCORE_TEST_MONGODB";
 
 /// What lives as long as a store.
 pub(crate) type Guard = Box<dyn std::any::Any + Send + Sync>;
@@ -222,9 +222,18 @@ impl Server {
         clock: Arc<dyn Clock>,
         change: impl FnOnce(&mut Settings, &mut HttpSettings),
     ) -> Self {
+        Self::over(listener, store.open().await, clock, change)
+    }
+
+    /// A server on a listener and a store that are there already.
+    pub(crate) fn over(
+        listener: TcpListener,
+        (storage, guard): (Storage, Guard),
+        clock: Arc<dyn Clock>,
+        change: impl FnOnce(&mut Settings, &mut HttpSettings),
+    ) -> Self {
         let (mut core, mut http) = settings();
         change(&mut core, &mut http);
-        let (storage, guard) = store.open().await;
         let chat = Chat::builder(storage.clone(), core).clock(clock).start().unwrap();
         let api = Api::new(chat, http);
         let address = listener.local_addr().unwrap();

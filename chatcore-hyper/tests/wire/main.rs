@@ -23,3 +23,4 @@ mod mounts;
 mod shapes;
 mod soak;
 mod sockets;
+mod upgrades;
