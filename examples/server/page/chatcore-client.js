@@ -21,6 +21,7 @@
  * | {@link Rooms} `rooms` | my rooms, each a log with a window of messages ({@link Room}, {@link Timeline}) |
  * | {@link People} `people` | users, friends, requests, presence |
  * | {@link Outbox} `outbox` | messages on their way |
+ * | {@link Unfinished} `unfinished` | what was being written |
  * | {@link Typing} `typing`, {@link ReadMarks} `marks` | the small signals |
  *
  * @module
@@ -28,6 +29,7 @@
 
 import { Api } from './client/api.js';
 import { systemClock } from './client/clock.js';
+import { Unfinished } from './client/drafts.js';
 import { Emitter } from './client/emitter.js';
 import { ApiError } from './client/errors.js';
 import { Outbox, memoryOutbox } from './client/outbox.js';
@@ -40,6 +42,7 @@ import { Session, memoryTokens } from './client/tokens.js';
 
 export { Api } from './client/api.js';
 export { Backoff, systemClock } from './client/clock.js';
+export { Unfinished } from './client/drafts.js';
 export { Emitter } from './client/emitter.js';
 export { ApiError, OfflineError, SignedOutError } from './client/errors.js';
 export { Outbox, memoryOutbox, webOutbox } from './client/outbox.js';
@@ -111,6 +114,7 @@ export class ChatClient extends Emitter {
     this.people = new People({ api: this.api, clock, me });
     this.rooms = new Rooms({ api: this.api, socket: this.socket, clock, people: this.people, me });
     this.outbox = new Outbox({ socket: this.socket, rooms: this.rooms, clock, store: drafts, newId });
+    this.unfinished = new Unfinished();
     this.typing = new Typing({ socket: this.socket, clock });
     this.marks = new ReadMarks({ socket: this.socket, rooms: this.rooms, clock });
 
@@ -122,7 +126,7 @@ export class ChatClient extends Emitter {
     this.rooms.on('applied', ({ room, event }) => {
       if (event.event === 'message.posted') this.typing.heard(room.id, event.actor, false);
     });
-    this.session.on('ended', () => this.#ended());
+    this.session.on('ended', (ended) => this.#ended(ended));
   }
 
   /** @returns {import('./client/types.js').User|null} */
@@ -146,15 +150,18 @@ export class ChatClient extends Emitter {
     this.start();
   }
 
-  /** Ends the session, on the server too where it can be reached. */
+  /** Ends the session, on the server too where it can be reached. What has not been sent is dropped: whoever signs out is done. */
   async logout() {
+    const user = this.me;
     this.socket.stop();
     try {
       await this.api.logout();
     } catch {
       // Offline: the tokens are forgotten here all the same.
     }
+    if (!user || this.me?.id !== user.id) return; // meanwhile somebody else signed in, in another tab
     this.session.end('logout');
+    this.unfinished.forget(user.id);
   }
 
   /** Connects, if somebody is signed in. */
@@ -229,11 +236,12 @@ export class ChatClient extends Emitter {
     this.typing.clear();
   }
 
-  #ended() {
+  #ended({ reason, user }) {
     this.socket.stop();
     this.rooms.clear();
     this.people.clear();
-    this.outbox.clear();
+    if (reason === 'logout') this.outbox.forget(user.id);
+    else this.outbox.suspend();
     this.typing.clear();
     this.marks.clear();
     this.connection = { phase: 'offline', retryAt: null, reason: null, again: false };

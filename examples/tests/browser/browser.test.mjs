@@ -437,6 +437,38 @@ step('the documentation renders, filters and follows its links', async () => {
   await reader.context.close();
 });
 
+step('what somebody has not sent is not there for the next who signs in on the same page', async () => {
+  const window = await Person.arrive(browser, server.url, 'Ada Lovelace');
+  const signedIn = async (login, name, peer) => {
+    window.name = name;
+    await window.signIn(login);
+    await window.atHome();
+    await window.openRoom(peer);
+    return window.composer.inputValue();
+  };
+  const signOut = async () => {
+    await window.page.getByRole('button', { name: 'Settings', exact: true }).click();
+    await (await window.dialog('Settings')).getByRole('button', { name: 'Sign out' }).click();
+    await window.page.getByRole('button', { name: 'Sign in' }).waitFor();
+  };
+  await signedIn('ada', 'Ada Lovelace', 'Robert Noyce');
+  await window.composer.fill('Not meant for Bob yet');
+
+  // Her session is ended from elsewhere; the newest but the one that ends it.
+  const elsewhere = await new Account(server.url).login('ada', PASSWORD);
+  const { items } = await elsewhere.call('GET', 'auth/sessions');
+  await elsewhere.call('DELETE', `auth/sessions/${items.find((session) => !session.current).id}`);
+  await window.page.getByText('Your session has ended').waitFor();
+
+  assert.equal(await signedIn('bob', 'Robert Noyce', 'Ada Lovelace'), '', 'not for Bob');
+  await signOut();
+  assert.equal(await signedIn('ada', 'Ada Lovelace', 'Robert Noyce'), 'Not meant for Bob yet', 'still there for her');
+  await signOut();
+  assert.equal(await signedIn('ada', 'Ada Lovelace', 'Robert Noyce'), '', 'and gone once she has signed out');
+  assert.deepEqual(window.defects, []);
+  await window.context.close();
+});
+
 step('signing out leads back to the start, in every tab', async () => {
   const tab = await ada.context.newPage();
   await tab.goto(server.url);

@@ -40,6 +40,7 @@ export async function settle() {
 
 export const ME = '00000000-0000-7000-8000-000000000001';
 export const ADA = '00000000-0000-7000-8000-0000000000ad';
+export const BOB = '00000000-0000-7000-8000-0000000000b0';
 export const ROOM = '00000000-0000-7000-8000-0000000000aa';
 
 const user = (id) => ({ id, username: `u${id.slice(-2)}`, display_name: `User ${id.slice(-2)}`, created_at: '' });
@@ -60,7 +61,10 @@ export class FakeServer {
   /** What a given `METHOD path` answers instead: a function (request) -> {status, body}. */
   overrides = new Map();
   refreshes = 0;
+  /** Who signs in by the next login. A token is theirs who got it; what a token posts, or a socket opened with it, is theirs. */
+  who = ME;
   #token = 0;
+  #owners = new Map();
 
   constructor(clock) {
     this.clock = clock;
@@ -72,15 +76,21 @@ export class FakeServer {
     };
   }
 
-  tokens() {
+  tokens(who = this.who) {
     this.#token += 1;
+    for (const kind of ['access', 'refresh']) this.#owners.set(`${kind}-${this.#token}`, who);
     return {
       access_token: `access-${this.#token}`,
       refresh_token: `refresh-${this.#token}`,
       token_type: 'Bearer',
       expires_in: this.tokenLife,
-      user: user(ME),
+      user: user(who),
     };
+  }
+
+  /** @param {string} token access or refresh */
+  owner(token) {
+    return this.#owners.get(token) ?? ME;
   }
 
   get socket() {
@@ -136,7 +146,7 @@ export class FakeServer {
     const override = this.overrides.get(`${method} ${pathname}`);
     const answer = override
       ? override({ headers, body: body ? JSON.parse(body) : null, query: searchParams })
-      : this.#answer(method, pathname, searchParams);
+      : this.#answer(method, pathname, searchParams, headers, body);
     const { status = 200, body: content = null, retryAfter } = answer ?? { status: 404, body: { code: 'not_found', status: 404 } };
     return new Response(content === null ? null : JSON.stringify(content), {
       status,
@@ -144,15 +154,16 @@ export class FakeServer {
     });
   };
 
-  #answer(method, path, query) {
+  #answer(method, path, query, headers, body) {
+    const me = this.owner(headers.authorization?.replace('Bearer ', ''));
     const list = (items) => ({ body: { items, next: null } });
     if (path === '/auth/login') return { body: this.tokens() };
     if (path === '/auth/refresh') {
       this.refreshes += 1;
-      return { body: this.tokens() };
+      return { body: this.tokens(this.owner(JSON.parse(body).refresh_token)) };
     }
     if (path === '/auth/logout') return { status: 204 };
-    if (path === '/auth/me') return { body: { ...user(ME), email: 'me@example.com' } };
+    if (path === '/auth/me') return { body: { ...user(me), email: 'me@example.com' } };
     if (path === '/chat-rooms') return list([...this.logs.keys()].map((room) => this.summary(room)));
     if (path.startsWith('/friends') || path === '/users/blocked') return list([]);
     const [, kind, room, what] = path.split('/');
@@ -214,7 +225,7 @@ export class FakeServer {
       case 'message.send': {
         const log = this.logs.get(frame.room);
         const first = log.find((event) => event.data.message?.client_id === frame.client_id);
-        const event = first ?? this.append(frame.room, 'message.posted', frame, ME);
+        const event = first ?? this.append(frame.room, 'message.posted', frame, socket.me);
         if (!first) socket.deliver(event);
         if (this.faults.loseAck) {
           this.faults.loseAck = false;
@@ -246,12 +257,13 @@ class FakeSocket {
     this.server = server;
     this.url = url;
     this.protocols = protocols;
+    this.me = server.owner(protocols[1].replace('bearer.', ''));
     server.sockets.push(this);
     queueMicrotask(() => {
       if (server.faults.socketDown) return this.drop(1006);
       this.readyState = 1;
       return this.deliver({
-        type: 'hello', protocol: 1, connection: 'c', user: user(ME), room: null, from: null, head: null, resumed: null,
+        type: 'hello', protocol: 1, connection: 'c', user: user(this.me), room: null, from: null, head: null, resumed: null,
         read: null, unread: null, now: new Date(server.clock.now()).toISOString(),
         expires_at: new Date(server.clock.now() + server.tokenLife * 1000).toISOString(), heartbeat_ms: 30_000,
         limits: { frames_per_s: 50, frame_bytes: 65_536, resume_events: 1_000 },

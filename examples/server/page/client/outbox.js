@@ -8,6 +8,7 @@ const INTERNAL_TRIES = 4;
 /**
  * @typedef {object} Draft
  * @property {string} client_id makes every repeat the same message
+ * @property {string} user who wrote it: nobody else sends it or sees it
  * @property {string} room
  * @property {string} body
  * @property {number|null} reply_to
@@ -47,6 +48,9 @@ export function webOutbox(storage, key = 'chatcore.outbox') {
  * connection only means that it is sent again. One at a time per room, so that the order of writing is the order of
  * the log also when the server asks to wait.
  *
+ * A message is its writer's. Where their session ends without their asking for it, it waits here until they sign in again; where they sign out, it
+ * is dropped, because whoever signs out is done. Meanwhile nobody else who signs in gets to see it, and it is never sent as theirs.
+ *
  * Emits `outbox` {room: string} when a room's drafts changed.
  */
 export class Outbox extends Emitter {
@@ -73,17 +77,26 @@ export class Outbox extends Emitter {
     this.#clock = clock;
     this.#store = store;
     this.#newId = newId;
-    this.#drafts = store.load().map((draft) => (draft.state === 'failed' ? draft : { ...draft, state: 'queued' }));
+    // One that does not say whose it is may be anybody's.
+    this.#drafts = store.load().filter((draft) => draft.user).map(waiting);
     rooms.on('applied', ({ room, event }) => this.#seen(room, event));
     // A room may also get ahead without events: by a newer summary, or by starting anew.
     rooms.on('room', (room) => this.#seen(room, null));
     rooms.on('timeline', (room) => this.#seen(room, null));
+    // One that went out before the list of rooms was here: the list has what became of it.
+    rooms.on('rooms', () => {
+      for (const { room } of this.#mine()) if (rooms.get(room)) this.#seen(rooms.get(room), null);
+    });
     rooms.on('gone', ({ room }) => this.#dropRoom(room.id));
   }
 
-  /** @param {string} room @returns {Draft[]} in the order written */
+  /** @param {string} room @returns {Draft[]} mine, in the order written */
   of(room) {
-    return this.#drafts.filter((draft) => draft.room === room);
+    return this.#mine().filter((draft) => draft.room === room);
+  }
+
+  #mine() {
+    return this.#drafts.filter((draft) => draft.user === this.#rooms.me);
   }
 
   /**
@@ -93,6 +106,7 @@ export class Outbox extends Emitter {
   send(room, body, reply_to = null) {
     const draft = {
       client_id: this.#newId(),
+      user: this.#rooms.me,
       room,
       body,
       reply_to,
@@ -109,7 +123,7 @@ export class Outbox extends Emitter {
 
   /** @param {string} client_id of a failed draft */
   retry(client_id) {
-    const draft = this.#drafts.find((one) => one.client_id === client_id && one.state === 'failed');
+    const draft = this.#mine().find((one) => one.client_id === client_id && one.state === 'failed');
     if (!draft) return;
     this.#set(draft, { state: 'queued', error: null });
     this.#pump(draft.room);
@@ -117,7 +131,7 @@ export class Outbox extends Emitter {
 
   /** @param {string} client_id of a failed draft @returns {Draft|null} */
   discard(client_id) {
-    const draft = this.#drafts.find((one) => one.client_id === client_id && one.state === 'failed');
+    const draft = this.#mine().find((one) => one.client_id === client_id && one.state === 'failed');
     if (draft) this.#remove(draft);
     return draft ?? null;
   }
@@ -125,23 +139,32 @@ export class Outbox extends Emitter {
   /** The connection has been resumed: everything that waits goes out. */
   connected() {
     this.#ready = true;
-    for (const room of new Set(this.#drafts.map((draft) => draft.room))) this.#pump(room);
+    for (const room of new Set(this.#mine().map((draft) => draft.room))) this.#pump(room);
   }
 
   disconnected() {
     this.#ready = false;
   }
 
-  clear() {
+  /** The session has ended: what is here waits for the next one of whoever wrote it. */
+  suspend() {
     this.#generation += 1;
-    this.#drafts = [];
+    this.#ready = false;
     this.#busy.clear();
-    this.#store.save([]);
+    this.#backoffs.clear();
+    this.#drafts = this.#drafts.map(waiting);
+    this.#store.save(this.#drafts);
+  }
+
+  /** @param {string} user who has signed out */
+  forget(user) {
+    this.#drafts = this.#drafts.filter((draft) => draft.user !== user);
+    this.suspend();
   }
 
   async #pump(room) {
     if (!this.#ready || this.#busy.has(room)) return;
-    const draft = this.#drafts.find((one) => one.room === room && one.state === 'queued');
+    const draft = this.of(room).find((one) => one.state === 'queued');
     if (!draft) return;
     const generation = this.#generation;
     this.#busy.add(room);
@@ -210,4 +233,9 @@ export class Outbox extends Emitter {
     this.#store.save(this.#drafts);
     this.emit('outbox', { room });
   }
+}
+
+/** As after a reload: what had not been refused goes out again. @param {Draft} draft @returns {Draft} */
+function waiting(draft) {
+  return draft.state === 'failed' ? draft : { ...draft, state: 'queued' };
 }

@@ -40,6 +40,7 @@ export class People extends Emitter {
 
   clear() {
     this.#users.clear();
+    this.#missing.clear();
     for (const map of [this.friends, this.incoming, this.outgoing, this.blocked]) map.clear();
   }
 
@@ -190,6 +191,7 @@ export class People extends Emitter {
   async #fetchMissing() {
     this.#gathering = false;
     const ids = [...this.#missing].slice(0, BATCH);
+    if (ids.length === 0) return;
     try {
       const { items } = await this.#api.users(ids);
       items.forEach((user) => this.absorb(user));

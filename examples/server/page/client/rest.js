@@ -1,4 +1,4 @@
-import { ApiError, OfflineError } from './errors.js';
+import { ApiError, OfflineError, SignedOutError } from './errors.js';
 import { Backoff, sleep } from './clock.js';
 
 const TIMEOUT_MS = 20_000;
@@ -33,10 +33,15 @@ export class Rest {
    */
   async call(method, path, { query, body, auth = true, safe = method === 'GET' } = {}) {
     const url = this.#url(path, query);
+    // Neither is a repeat sent, nor an answer taken in, once somebody else is signed in.
+    const user = this.session?.user?.id ?? null;
     const backoff = new Backoff(this.#clock, { baseMs: 300, maxMs: 3_000 });
     for (let tries = 1; ; tries += 1) {
       try {
-        return auth ? await this.#authorised(method, url, body) : await this.#send(method, url, body, null);
+        if (!auth) return await this.#send(method, url, body, null);
+        const answer = await this.#authorised(method, url, body, user);
+        if (this.session.user?.id !== user) throw new SignedOutError();
+        return answer;
       } catch (error) {
         const again = error instanceof OfflineError || (error instanceof ApiError && error.transient);
         if (!safe || !again || tries >= TRIES || error.retryAfterMs > PATIENCE_MS) throw error;
@@ -45,14 +50,14 @@ export class Rest {
     }
   }
 
-  async #authorised(method, url, body) {
-    const token = await this.session.accessToken();
+  async #authorised(method, url, body, user) {
+    const token = await this.session.accessToken({ user });
     try {
       return await this.#send(method, url, body, token);
     } catch (error) {
       if (!(error instanceof ApiError) || error.status !== 401) throw error;
       // Nothing was done, so this is safe for every method. A second 401 is for the caller to see.
-      return this.#send(method, url, body, await this.session.accessToken({ not: token }));
+      return this.#send(method, url, body, await this.session.accessToken({ not: token, user }));
     }
   }
 

@@ -102,6 +102,9 @@ export class ReadMarks {
 
   clear() {
     this.#wanted.clear();
+    this.#clock.clearTimeout(this.#timer);
+    this.#timer = null;
+    this.#ready = false;
   }
 
   #plan(ms) {

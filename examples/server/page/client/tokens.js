@@ -64,7 +64,10 @@ const REFRESH_TRIES = 4;
  * tabs through a Web Lock, under which the store is read again first, since another tab may have refreshed meanwhile.
  * Where there are no locks (a page that is not a secure context) the protocol's 30 s of grace for a repeat is the net.
  *
- * Emits `begun` {user}, `ended` {reason: 'logout'|'expired'|'elsewhere'} and `user` {user}.
+ * The store belongs to all tabs, and another one may sign somebody else in at any moment. A session here is one user's to its end: it never takes
+ * over tokens of another user, and never replaces or forgets theirs.
+ *
+ * Emits `begun` {user}, `ended` {reason: 'logout'|'expired'|'elsewhere', user} and `user` {user}.
  */
 export class Session extends Emitter {
   #store;
@@ -102,6 +105,8 @@ export class Session extends Emitter {
 
   /** @param {import('./types.js').Tokens} tokens a login's answer */
   begin(tokens) {
+    // While this login was under way another tab may have signed in somebody else, and so this one.
+    if (this.#tokens && this.#tokens.user.id !== tokens.user.id) this.end('elsewhere');
     this.#keep(tokens);
     this.emit('begun', { user: tokens.user });
   }
@@ -109,35 +114,55 @@ export class Session extends Emitter {
   /** @param {'logout'|'expired'|'elsewhere'} reason */
   end(reason) {
     if (!this.#tokens) return;
+    const { user } = this.#tokens;
     this.#tokens = null;
-    if (reason !== 'elsewhere') this.#store.save(null);
-    this.emit('ended', { reason });
+    this.#flight = null;
+    if (reason !== 'elsewhere' && this.#stored(user.id)) this.#store.save(null);
+    this.emit('ended', { reason, user });
   }
 
   /** @param {import('./types.js').User} user my own profile, as the server has it now */
   setUser(user) {
     if (!this.#tokens || this.#tokens.user.id !== user.id) return;
     this.#tokens = { ...this.#tokens, user: { ...this.#tokens.user, ...user } };
-    this.#store.save(this.#tokens);
+    // Another tab may have refreshed: its tokens stay.
+    const stored = this.#stored(user.id);
+    if (stored) this.#store.save({ ...stored, user: this.#tokens.user });
     this.emit('user', { user: this.#tokens.user });
   }
 
   /**
    * An access token, refreshed first where needed.
-   * @param {{minMs?: number, not?: string|null}} [want] `minMs`: with at least so long to live; `not`: any but this one,
-   *   which the server has just refused
+   * @param {{minMs?: number, not?: string|null, user?: string|null}} [want] `minMs`: with at least so long to live; `not`: any but
+   *   this one, which the server has just refused; `user`: of this user, who was signed in when the work for it began
    * @returns {Promise<string>}
    * @throws {SignedOutError|OfflineError|ApiError}
    */
-  async accessToken({ minMs = MARGIN_MS, not = null } = {}) {
-    if (!this.#tokens) throw new SignedOutError();
+  async accessToken({ minMs = MARGIN_MS, not = null, user = this.user?.id ?? null } = {}) {
+    this.#mustBe(user);
     if (this.#good(this.#tokens, minMs, not)) return this.#tokens.access_token;
-    this.#flight ??= this.#exclusive(() => this.#refresh(minMs, not)).finally(() => {
-      this.#flight = null;
-    });
+    this.#flight ??= this.#fly(user, minMs, not);
     await this.#flight;
-    if (!this.#tokens) throw new SignedOutError();
+    this.#mustBe(user);
     return this.#tokens.access_token;
+  }
+
+  /** @throws {SignedOutError} unless it is still this user's session */
+  #mustBe(user) {
+    if (!this.#tokens || this.#tokens.user.id !== user) throw new SignedOutError();
+  }
+
+  /** What is stored, as far as it is this user's. */
+  #stored(user) {
+    const stored = this.#store.load();
+    return stored?.user.id === user ? stored : null;
+  }
+
+  #fly(user, minMs, not) {
+    const flight = this.#exclusive(() => this.#refresh(user, minMs, not)).finally(() => {
+      if (this.#flight === flight) this.#flight = null;
+    });
+    return flight;
   }
 
   #good(tokens, minMs, not) {
@@ -148,13 +173,14 @@ export class Session extends Emitter {
     return this.#locks ? this.#locks.request(this.#lockName, run) : run();
   }
 
-  async #refresh(minMs, not) {
-    const stored = this.#store.load();
+  async #refresh(user, minMs, not) {
+    this.#mustBe(user);
+    const stored = this.#stored(user);
     if (!stored) {
       this.end('elsewhere');
       throw new SignedOutError();
     }
-    if (stored.refresh_token !== this.#tokens?.refresh_token && this.#good(stored, minMs, not)) {
+    if (stored.refresh_token !== this.#tokens.refresh_token && this.#good(stored, minMs, not)) {
       this.#tokens = stored;
       return;
     }
@@ -162,10 +188,14 @@ export class Session extends Emitter {
     for (let tries = 1; ; tries += 1) {
       try {
         const tokens = await this.#exchange(stored.refresh_token);
-        // signed out while the answer was under way: it must not bring the session back
-        if (this.#tokens) this.#keep(tokens);
+        // Signed out while the answer was under way, here or in another tab, or somebody else signed in: it must not bring the session back.
+        this.#mustBe(user);
+        if (!this.#stored(user)) this.end('elsewhere');
+        else this.#keep(tokens);
         return;
       } catch (error) {
+        if (error instanceof SignedOutError) throw error;
+        this.#mustBe(user);
         if (error instanceof ApiError && error.status === 401) {
           this.end('expired');
           throw new SignedOutError('Your session has ended. Please sign in again.');

@@ -5,9 +5,6 @@ const MAX_CHARACTERS = 4_000;
 const SHOW_COUNT_FROM = 3_500;
 const MAX_HEIGHT_PX = 220;
 
-/** What was being written, room by room: looking into another room must not lose it. */
-const unfinished = new Map();
-
 /**
  * Where a message is written, answered or changed. Enter sends, Shift+Enter begins a line, the arrow up in an empty field
  * changes my last message, Escape ends an answer or a change.
@@ -25,10 +22,12 @@ export function composer(chat, room, around) {
   const count = h('span', { class: 'compose-count', 'aria-live': 'polite' });
   const mode = h('div', { class: 'compose-mode', hidden: true });
   const element = h('div', { class: 'composer' }, mode, error, h('div', { class: 'compose-line' }, input, count, send));
+  // When this is closed the session may have ended: what is kept then is still theirs who wrote it.
+  const me = chat.me.id;
   let replyTo = null;
   let editing = null;
 
-  const kept = unfinished.get(room.id);
+  const kept = chat.unfinished.get(me, room.id);
   if (kept) {
     input.value = kept.text;
     if (kept.replyTo) reply(kept.replyTo);
@@ -113,7 +112,7 @@ export function composer(chat, room, around) {
 
   /** Ends an answer or a change; what was written before the change is back. */
   function cancel() {
-    const before = editing ? (unfinished.get(room.id)?.text ?? '') : input.value;
+    const before = editing ? (chat.unfinished.get(me, room.id)?.text ?? '') : input.value;
     if (!editing) replyTo = null;
     reset(before);
   }
@@ -149,8 +148,7 @@ export function composer(chat, room, around) {
 
   function keep() {
     if (editing) return;
-    if (input.value || replyTo) unfinished.set(room.id, { text: input.value, replyTo });
-    else unfinished.delete(room.id);
+    chat.unfinished.set(me, room.id, input.value || replyTo ? { text: input.value, replyTo } : null);
   }
 
   return {
