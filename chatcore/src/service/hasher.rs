@@ -265,7 +265,9 @@ mod tests {
             }
         }
         assert_eq!(hasher.memory(), 64 * 1024, "large ones went back to what the settings say");
-        for broken in ["", "x", "$argon2id$v=19$m=64,t=1,p=1", "$scrypt$ln=16,r=8,p=1$c2FsdHNhbHQ$AAAAAAAAAAAAAAAAAAAAAA"] {
+        for broken in
+            ["", "x", "$argon2id$v=19$m=64,t=1,p=1", "$scrypt$ln=16,r=8,p=1$c2FsdHNhbHQ$AAAAAAAAAAAAAAAAAAAAAA"]
+        {
             let broken = PasswordHash::from_phc(broken.to_owned());
             assert!(hasher.verify("correct horse", Some(&broken)).await.is_err());
         }

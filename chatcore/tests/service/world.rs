@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 /// What a call does before the store is asked.
 #[derive(Clone)]
-pub enum Act {
+pub(crate) enum Act {
     /// Panics, once.
     Panic,
     /// Fails as unavailable, once.
@@ -24,36 +24,36 @@ pub enum Act {
 }
 
 /// Acts by the name of the call.
-pub struct Script {
+pub(crate) struct Script {
     acts: Mutex<HashMap<&'static str, Act>>,
     arrived: mpsc::UnboundedSender<&'static str>,
 }
 
 impl Script {
-    pub fn put(&self, call: &'static str, act: Act) {
+    pub(crate) fn put(&self, call: &'static str, act: Act) {
         self.acts.lock().unwrap().insert(call, act);
     }
 
-    pub fn wait(&self, call: &'static str) -> Arc<Semaphore> {
+    pub(crate) fn wait(&self, call: &'static str) -> Arc<Semaphore> {
         let gate = Arc::new(Semaphore::new(0));
         self.put(call, Act::Wait(gate.clone()));
         gate
     }
 
     /// Lets further calls through; those that wait go on waiting.
-    pub fn forget(&self, call: &'static str) {
+    pub(crate) fn forget(&self, call: &'static str) {
         self.acts.lock().unwrap().remove(call);
     }
 
     /// Lets all calls through.
-    pub fn clear(&self, call: &'static str) {
+    pub(crate) fn clear(&self, call: &'static str) {
         if let Some(Act::Wait(gate)) = self.acts.lock().unwrap().remove(call) {
             gate.add_permits(1000);
         }
     }
 
     /// Whether nothing is left to be done.
-    pub fn is_played(&self) -> bool {
+    pub(crate) fn is_played(&self) -> bool {
         self.acts.lock().unwrap().is_empty()
     }
 }
@@ -81,24 +81,24 @@ impl Tap for Script {
     }
 }
 
-pub struct World {
-    pub chat: Chat,
+pub(crate) struct World {
+    pub(crate) chat: Chat,
     /// The stores behind the tap: what another node would write to.
-    pub storage: Storage,
-    pub script: Arc<Script>,
-    pub arrivals: mpsc::UnboundedReceiver<&'static str>,
+    pub(crate) storage: Storage,
+    pub(crate) script: Arc<Script>,
+    pub(crate) arrivals: mpsc::UnboundedReceiver<&'static str>,
 }
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::set(|_| ())
     }
 
-    pub fn set(change: impl FnOnce(&mut Settings)) -> Self {
+    pub(crate) fn set(change: impl FnOnce(&mut Settings)) -> Self {
         Self::with(Storage::single(Arc::new(MemoryStore::new())), change)
     }
 
-    pub fn with(storage: Storage, change: impl FnOnce(&mut Settings)) -> Self {
+    pub(crate) fn with(storage: Storage, change: impl FnOnce(&mut Settings)) -> Self {
         let (arrived, arrivals) = mpsc::unbounded_channel();
         let script = Arc::new(Script { acts: Mutex::default(), arrived });
         let tap: Arc<dyn Tap> = script.clone();
@@ -110,7 +110,7 @@ impl World {
         Self { chat, storage, script, arrivals }
     }
 
-    pub async fn person(&self, name: &str) -> Principal {
+    pub(crate) async fn person(&self, name: &str) -> Principal {
         let email = format!("{name}@example.org");
         let input = RegisterInput { username: name, email: &email, password: "correct horse", display_name: None };
         self.chat.register(input, None).await.unwrap();
@@ -119,13 +119,13 @@ impl World {
         self.chat.authenticate(&token).await.unwrap()
     }
 
-    pub async fn group(&self, owner: &Principal, members: &[UserId]) -> RoomId {
+    pub(crate) async fn group(&self, owner: &Principal, members: &[UserId]) -> RoomId {
         let input = GroupInput { name: "room", members, client_id: None };
         self.chat.create_group(owner, input).await.unwrap().room.summary.room.id
     }
 
     /// The bodies of a log, which is dense.
-    pub async fn bodies(&self, room: RoomId) -> Vec<String> {
+    pub(crate) async fn bodies(&self, room: RoomId) -> Vec<String> {
         let page = self.storage.messages.events(room, LogRange::After(0), 1000).await.unwrap();
         let numbers: Vec<u64> = page.events.iter().map(|event| event.seq.number()).collect();
         assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>());
@@ -139,6 +139,6 @@ impl World {
     }
 }
 
-pub fn input(body: &str) -> PostInput<'_> {
+pub(crate) fn input(body: &str) -> PostInput<'_> {
     PostInput { body, client_id: None, reply_to: None }
 }
