@@ -94,7 +94,7 @@ pub fn enable(defect: Defect) {
 #[cfg(feature = "defects")]
 pub(crate) fn once_in(calls: u8) -> bool {
     static COUNT: AtomicU8 = AtomicU8::new(0);
-    COUNT.fetch_add(1, Ordering::Relaxed) % calls == 0
+    COUNT.fetch_add(1, Ordering::Relaxed).is_multiple_of(calls)
 }
 
 /// Returns whether that defect is in force.

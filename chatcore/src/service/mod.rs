@@ -5,6 +5,8 @@
 
 mod accounts;
 mod cache;
+#[cfg(test)]
+mod cache_tests;
 mod committer;
 mod error;
 mod friends;
@@ -26,6 +28,11 @@ mod supervise;
 mod throttle;
 mod tokens;
 mod upkeep;
+
+/// The locks of what is modelled, which the models replace.
+mod sync {
+    pub(super) use std::sync::{Mutex, MutexGuard, PoisonError};
+}
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

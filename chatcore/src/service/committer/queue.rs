@@ -50,26 +50,26 @@ enum State {
     Parked,
 }
 
-struct Lane<T> {
+pub(super) struct Lane<T> {
     waiting: VecDeque<T>,
     state: State,
 }
 
-struct Room<T> {
+pub(super) struct Room<T> {
     lanes: HashMap<Actor, Lane<T>>,
     /// The batch that it is in.
     busy: Option<u64>,
     /// Users whose lanes wait until it is free.
-    blocked: Vec<Actor>,
+    pub(super) blocked: Vec<Actor>,
 }
 
 pub(super) struct Queue<T> {
-    rooms: HashMap<RoomId, Room<T>>,
+    pub(super) rooms: HashMap<RoomId, Room<T>>,
     /// Ready rooms per user. An entry whose lane is gone or not ready is passed over.
-    ready: HashMap<Actor, VecDeque<RoomId>>,
+    pub(super) ready: HashMap<Actor, VecDeque<RoomId>>,
     /// The users of `ready`, each once.
-    turns: VecDeque<Actor>,
-    waiting: HashMap<Actor, usize>,
+    pub(super) turns: VecDeque<Actor>,
+    pub(super) waiting: HashMap<Actor, usize>,
     len: usize,
     batches: u64,
 }
@@ -175,7 +175,7 @@ impl<T: Item> Queue<T> {
             let Some(actor) = self.turns.pop_front() else { break };
             let mut ready = self.ready.remove(&actor).unwrap_or_default();
             let mut share = shares.user.min(left);
-            let whole = share;
+            let (whole, before) = (share, taken.items.len());
             for _ in 0..ready.len() {
                 if share == 0 {
                     break;
@@ -185,7 +185,7 @@ impl<T: Item> Queue<T> {
                     ready.push_back(room);
                 }
             }
-            left -= whole - share;
+            left = left.saturating_sub(cost(&taken.items[before..]));
             if !ready.is_empty() {
                 self.ready.insert(actor, ready);
                 self.turns.push_back(actor);
@@ -268,10 +268,10 @@ impl<T: Item> Queue<T> {
                 }
                 lane.state = State::Ready;
             }
-            let whole = shares.user.min(left);
+            let (whole, before) = (shares.user.min(left), taken.items.len());
             let mut share = whole;
             self.take_lane(actor, room, &mut share, whole, &may, &mut taken);
-            left -= whole - share;
+            left = left.saturating_sub(cost(&taken.items[before..]));
         }
         if let Some(entry) = self.rooms.get_mut(&room) {
             entry.block_rest();
@@ -352,5 +352,6 @@ impl<T: Item> Queue<T> {
     }
 }
 
-#[cfg(test)]
-mod tests;
+fn cost<T: Item>(items: &[T]) -> usize {
+    items.iter().map(Item::cost).sum()
+}

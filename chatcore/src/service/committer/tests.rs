@@ -1,11 +1,12 @@
 use std::cell::Cell;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use super::*;
+use super::queue::{Actor, Item, Queue, Shares, Taken};
+use crate::id::{RoomId, UserId};
 
 const SHARES: Shares = Shares { batch: 12, user: 4 };
 
