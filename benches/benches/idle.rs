@@ -37,6 +37,7 @@ async fn serve() {
     settings.hashing.iterations = 1;
     settings.logins_per_account = None;
     settings.hub.connections_per_user = SOCKETS;
+    settings.connects_per_user = None;
     let chat = Chat::builder(Storage::single(Arc::new(MemoryStore::new())), settings).start().unwrap();
     let http = HttpSettings { requests_per_address: None, requests_per_user: None, ..HttpSettings::default() };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -43,6 +43,7 @@ async fn serve() {
     settings.hashing.memory_kib = 64;
     settings.hashing.iterations = 1;
     settings.hub.connections_per_user = SOCKETS + 1;
+    settings.connects_per_user = None;
     let chat = Chat::builder(store.storage(), settings).start().unwrap();
     let http = HttpSettings {
         requests_per_address: None,

@@ -82,6 +82,10 @@ pub(crate) struct Settings {
     #[arg(long, env = "CHATCORE_CONNECTIONS_PER_USER", default_value_t = 32)]
     pub(crate) connections_per_user: usize,
 
+    /// Sockets that one user opens, as `COUNT/SECONDS`, or `off`.
+    #[arg(long, env = "CHATCORE_CONNECTS_PER_USER", default_value = "128/60")]
+    pub(crate) connects_per_user: Rate,
+
     /// Milliseconds between two pings of a socket.
     #[arg(long, env = "CHATCORE_HEARTBEAT_MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(100..))]
     pub(crate) heartbeat_ms: u64,
@@ -198,6 +202,7 @@ impl Settings {
         let mut settings = chatcore::Settings::new(secret);
         settings.tokens.access_ttl = Duration::from_secs(self.access_ttl);
         settings.hub.connections_per_user = self.connections_per_user;
+        settings.connects_per_user = self.connects_per_user.0;
         settings.friends_only = self.friends_only;
         settings.logins_per_account = self.logins_per_account.0;
         settings.logins_by_strangers = self.logins_by_strangers.0;

@@ -288,6 +288,7 @@ impl Place {
             "logins-by-strangers",
             "logins-per-address",
             "registrations-per-address",
+            "connects-per-user",
             "requests-per-user",
             "requests-per-address",
         ] {

@@ -15,7 +15,6 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
-use super::close::Bye;
 use super::socket::{self, Io, Socket};
 use crate::body::ResponseBody;
 use crate::http_settings::HttpSettings;
@@ -118,7 +117,7 @@ pub(crate) async fn handshake<B: Send>(api: &Api, request: &mut Request<B>, call
                 let Opened { caller, connection, hello } = *opened;
                 Socket::new(ws, connection, caller, Arc::clone(&shared)).run(&hello).await;
             }
-            Err(problem) => socket::refuse(ws, Bye::of_refusal(&problem), &shared).await,
+            Err(problem) => socket::refuse(ws, &problem, &shared).await,
         }
     });
     let mut response = Response::new(ResponseBody::default());

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use chatcore::Error;
 use chatcore::hub::{Connection, Delivery, Scope};
@@ -127,7 +128,7 @@ impl Socket {
                     // Nothing but the `bye` goes out from here on.
                     connection.finish();
                 }
-                say_bye(&mut ws, bye, &shared).await;
+                say_bye(&mut ws, bye, Duration::ZERO, &shared).await;
                 drop(connection);
             }
         }
@@ -422,14 +423,17 @@ fn other(id: Option<String>, work: impl Future<Output = chatcore::service::Resul
 }
 
 /// Tells a client whose handshake was refused, and closes.
-pub(super) async fn refuse(mut ws: WebSocketStream<Io>, bye: Bye, shared: &Shared) {
-    say_bye(&mut ws, bye, shared).await;
+pub(super) async fn refuse(mut ws: WebSocketStream<Io>, problem: &Problem, shared: &Shared) {
+    let wait = problem.retry_after().unwrap_or_default();
+    say_bye(&mut ws, Bye::of_refusal(problem), wait, shared).await;
 }
 
-/// Sends `bye` and the close, waits for the client's, and ends the connection, all within the time for it.
-async fn say_bye(ws: &mut WebSocketStream<Io>, bye: Bye, shared: &Shared) {
+/// Sends `bye` and the close, waits for the client's, and ends the connection, all within the time for it. Coming again helps after `wait`.
+async fn say_bye(ws: &mut WebSocketStream<Io>, bye: Bye, wait: Duration, shared: &Shared) {
     let retry_after = match bye {
-        Bye::Restart | Bye::Heartbeat | Bye::Rate => Some(jitter(shared)),
+        Bye::Restart | Bye::Heartbeat | Bye::Rate => {
+            Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).saturating_add(jitter(shared)))
+        }
         _ => None,
     };
     let frame = encode::bye(bye.code(), bye.detail(), bye.reconnect(), retry_after);

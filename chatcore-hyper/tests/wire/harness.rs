@@ -187,6 +187,7 @@ pub(crate) fn settings() -> (Settings, HttpSettings) {
     core.logins_by_strangers = None;
     core.logins_per_address = None;
     core.registrations_per_address = None;
+    core.connects_per_user = None;
     core.hub.connections_per_user = 1000;
     let http = HttpSettings {
         requests_per_user: None,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chatcore::service::RateLimit;
 use futures::future::join_all;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -87,4 +88,25 @@ async fn one_who_does_not_take_answers_is_not_read_any_more() {
             end => panic!("{end:?} at {last} of {stored}"),
         }
     }
+}
+
+/// Handshakes with a good token, one after another: each leaves a socket that has ended, and costs its user one of the attempts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn handshakes_of_one_user_are_counted() {
+    let minute = RateLimit::new(40, Duration::from_secs(600));
+    let server = Server::with(Store::Memory, |core, _| core.connects_per_user = Some(minute)).await;
+    let (ada, bob) = (server.person().await, server.person().await);
+    // 32 tabs that come back at once are let in.
+    for _ in 0..40 {
+        drop(server.socket(&ada, "/ws").await);
+    }
+    let token = format!("Bearer {}", ada.token);
+    let refused = server.handshake("/ws", &[("authorization", &token)]).await.err().unwrap();
+    refused.problem(429, "rate_limited");
+    assert!(refused.headers["retry-after"].to_str().unwrap().parse::<u64>().unwrap() > 1);
+    let protocols = format!("chatcore.v1, bearer.{}", ada.token);
+    let mut told = server.handshake("/ws", &[("sec-websocket-protocol", &protocols)]).await.ok().unwrap();
+    let bye = told.bye("rate", 4429).await;
+    assert!(bye["retry_after_ms"].as_u64().unwrap() > 10_000, "coming again sooner does not help: {bye}");
+    drop(server.socket(&bob, "/ws").await);
 }

@@ -1,6 +1,7 @@
 //! Live sockets: opening one, resuming, typing.
 //!
-//! Always in this order: register, read the head, check the membership. An event that comes after the registration wakes; one
+//! Always in this order: check the membership, register, read the head, check the membership. The first check keeps those who are not in a
+//! room, or name one that does not exist, from leaving anything here; the second one decides. An event that comes after the registration wakes; one
 //! that came before the head was read is behind the position; and who was a member after the head was read leaves, if ever, by an
 //! event above it, which the cursor meets.
 
@@ -65,6 +66,7 @@ impl Chat {
     /// `Unauthenticated`; for one room also `NotFound` and `Forbidden`; `RateLimited` when the user has too many sockets.
     pub async fn connect(&self, caller: &Principal, scope: Scope, after: Option<u64>) -> Result<(Connection, Hello)> {
         let id = ConnectionId::from_uuid(self.new_id());
+        self.inner.connects.check(&caller.user)?;
         // Trusted with nothing until the session has been looked up.
         let connection = self.inner.hub.connect(id, caller.user, caller.session, scope, Instant::now());
         let mut connection = connection.ok_or(Error::RateLimited(self.inner.settings.hub.offline_after))?;
@@ -74,8 +76,7 @@ impl Chat {
         let room = match scope {
             Scope::All => None,
             Scope::Room(room) => {
-                connection.listen(room);
-                let mut starts = self.begin(&mut connection, &[(room, after)]).await?;
+                let mut starts = self.begin_named(&mut connection, &[(room, after)]).await?;
                 connection.start();
                 match starts.remove(&room) {
                     Some(ResumeAnswer::Started(start)) => Some((room, start)),
@@ -107,10 +108,9 @@ impl Chat {
             // First, so that a room which the user comes into from now on begins by itself.
             connection.start();
         }
-        let resumed = self.resume_rooms(connection, rooms, more).await;
-        if resumed.is_err() {
-            connection.reset();
-        }
+        let mut resuming = Resuming { connection, done: false };
+        let resumed = self.resume_rooms(resuming.connection, rooms, more).await;
+        resuming.done = resumed.is_ok();
         resumed
     }
 
@@ -121,10 +121,7 @@ impl Chat {
         more: bool,
     ) -> Result<HashMap<RoomId, ResumeAnswer>> {
         let named: Vec<_> = rooms.iter().map(|(room, position)| (*room, Some(*position))).collect();
-        for (room, _) in &named {
-            connection.listen(*room);
-        }
-        let answers = self.begin(connection, &named).await?;
+        let answers = self.begin_named(connection, &named).await?;
         if !more {
             let memberships = self.inner.storage.rooms.memberships(connection.user()).await?;
             let others: Vec<_> = memberships
@@ -132,15 +129,38 @@ impl Chat {
                 .map(|membership| (membership.room.id, None))
                 .filter(|(room, _)| !connection.reads(*room))
                 .collect();
-            for (room, _) in &others {
-                connection.listen(*room);
-            }
             self.begin(connection, &others).await?;
         }
         Ok(answers)
     }
 
-    /// Begins rooms that the connection listens to already, each after its position or at its head.
+    /// Begins those of the rooms that a client has named that the user is in, each after its position or at its head.
+    async fn begin_named(
+        &self,
+        connection: &mut Connection,
+        rooms: &[(RoomId, Option<u64>)],
+    ) -> Result<HashMap<RoomId, ResumeAnswer>> {
+        if rooms.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let asked: Vec<_> = rooms.iter().map(|(room, _)| (*room, connection.user())).collect();
+        let standings = self.inner.storage.rooms.standings(&asked).await?;
+        let mut refused = HashMap::new();
+        let mut own = Vec::with_capacity(rooms.len());
+        for (named, standing) in rooms.iter().zip(&standings) {
+            match refusal(standing) {
+                Some(error) => {
+                    refused.insert(named.0, ResumeAnswer::Refused(error));
+                }
+                None => own.push(*named),
+            }
+        }
+        let mut answers = self.begin(connection, &own).await?;
+        answers.extend(refused);
+        Ok(answers)
+    }
+
+    /// Begins rooms that the user has just been in, each after its position or at its head.
     async fn begin(
         &self,
         connection: &mut Connection,
@@ -148,6 +168,9 @@ impl Chat {
     ) -> Result<HashMap<RoomId, ResumeAnswer>> {
         if rooms.is_empty() {
             return Ok(HashMap::new());
+        }
+        for (room, _) in rooms {
+            connection.listen(*room);
         }
         let user = connection.user();
         let ids: Vec<RoomId> = rooms.iter().map(|(room, _)| *room).collect();
@@ -178,12 +201,12 @@ impl Chat {
                     let ReadState { read, unread, .. } = state.unwrap_or(ReadState { head, read: marker, unread: 0 });
                     ResumeAnswer::Started(RoomStart { from, head, resumed, read, unread })
                 }
-                Standing::NoRoom => ResumeAnswer::Refused(Error::NotFound("room")),
-                Standing::Outsider => ResumeAnswer::Refused(Error::Forbidden("not a member of the room")),
+                Standing::NoRoom | Standing::Outsider => {
+                    connection.unlisten(*room);
+                    let Some(error) = refusal(&standing) else { continue };
+                    ResumeAnswer::Refused(error)
+                }
             };
-            if let ResumeAnswer::Refused(_) = answer {
-                connection.unlisten(*room);
-            }
             answers.insert(*room, answer);
         }
         Ok(answers)
@@ -216,5 +239,28 @@ impl Chat {
         let signal = Signal::new(Some(room), Some(caller.user), SignalKind::Typing { on });
         self.inner.hub.signal_room(room, caller.user, &Arc::new(signal));
         Ok(())
+    }
+}
+
+/// Why somebody who stands there does not listen to a room; `None` for a member.
+fn refusal(standing: &Standing) -> Option<Error> {
+    match standing {
+        Standing::Member(_) => None,
+        Standing::NoRoom => Some(Error::NotFound("room")),
+        Standing::Outsider => Some(Error::Forbidden("not a member of the room")),
+    }
+}
+
+/// A resume under way. Unless it is done, all that it began is taken back: after an error, and when its caller goes away.
+struct Resuming<'a> {
+    connection: &'a mut Connection,
+    done: bool,
+}
+
+impl Drop for Resuming<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            self.connection.reset();
+        }
     }
 }

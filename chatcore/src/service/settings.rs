@@ -90,6 +90,8 @@ pub struct Settings {
     pub registrations_per_address: Option<RateLimit>,
     /// Changes of address that one user tries, each of which tells whether an address has an account. Default: 20 an hour.
     pub email_changes_per_user: Option<RateLimit>,
+    /// Sockets that one user opens. `None`: unlimited. Default: 128 in a minute, which is 32 tabs that come back after each of four restarts.
+    pub connects_per_user: Option<RateLimit>,
     /// How long a store may take to answer a call; what takes longer is unavailable. Default: 10 s.
     pub store_deadline: Duration,
     /// How long a session, a membership or a block is trusted without asking the store. Default: 5 s.
@@ -137,6 +139,7 @@ impl Settings {
             logins_per_address: Some(RateLimit::new(60, minute)),
             registrations_per_address: Some(RateLimit::new(20, 60 * minute)),
             email_changes_per_user: Some(RateLimit::new(20, 60 * minute)),
+            connects_per_user: Some(RateLimit::new(128, minute)),
             store_deadline: Duration::from_secs(10),
             trust: Duration::from_secs(5),
             reconcile_every: Duration::from_secs(2),

@@ -195,6 +195,7 @@ impl Chat {
         self.inner.registrations.forget_idle();
         self.inner.password_changes.forget_idle();
         self.inner.email_changes.forget_idle();
+        self.inner.connects.forget_idle();
         self.inner.caches.forget_lapsed();
         self.inner.familiar.forget(now, self.inner.settings.tokens.refresh_ttl);
         Ok(())

@@ -67,6 +67,7 @@ def running(binary: str, log: Path, *options: str) -> Iterator[Server]:
         "logins-per-account",
         "logins-per-address",
         "registrations-per-address",
+        "connects-per-user",
         "requests-per-user",
         "requests-per-address",
     )
