@@ -60,6 +60,12 @@ list! {
     TicketWithoutEnd = "ticket-without-end";
     /// A moderator whose role was taken while a deletion waited still deletes.
     ModeratorForever = "moderator-forever";
+    /// A tail that deletions of another node have overtaken goes on to give out bodies.
+    DeletionElsewhere = "deletion-elsewhere";
+    /// A removed member goes on to get the room's signals until their cursor meets the removal.
+    SignalsAfterRemoval = "signals-after-removal";
+    /// Whom a member of a direct room has blocked still gets that member's `read` signals.
+    BlockedSeesSignals = "blocked-sees-signals";
 }
 
 /// Evaluates to `broken` while that defect is in force, else to `right`.

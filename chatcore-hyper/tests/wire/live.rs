@@ -245,9 +245,13 @@ async fn a_block_hides_presence_and_stops_posts(store: Store) {
     let server = Server::start(store).await;
     let (ada, bob) = (server.person().await, server.person().await);
     befriend(&server, &ada, &bob).await;
+    let eve = server.person().await;
     let room = server.direct(&ada, &bob).await;
+    let group = server.group(&[&ada, &bob, &eve]).await;
+    let head = server.say(&bob, &room, "hello").await;
     let mut adas = server.started(&ada, json!({})).await;
     let mut bobs = server.started(&bob, json!({})).await;
+    let mut eves = server.started(&eve, json!({})).await;
     server.put(&ada, &format!("/users/{}/block", bob.id), json!({})).await.expect(204);
     assert_eq!(bobs.signal("friend.removed").await["data"]["friendship"]["friend"]["id"], ada.id.as_str());
     adas.signal("friend.removed").await;
@@ -260,6 +264,22 @@ async fn a_block_hides_presence_and_stops_posts(store: Store) {
         socket.error("1", "forbidden").await;
     }
     server.get(&bob, &format!("/messages/{room}")).await.expect(200);
+    // Neither what is read tells that somebody is there, nor the number of sockets: one's own are counted, and those who hide from nobody.
+    adas.send(json!({"type": "read", "id": "2", "room": room, "seq": head})).await;
+    adas.ack("2").await;
+    assert!(!bobs.has(|f| f["signal"] == "read").await);
+    let status = server.get(&bob, &format!("/ws/rooms/{room}/status")).await.expect(200);
+    assert_eq!((&status["online"], &status["connections"]), (&json!([bob.id]), &json!(1)));
+    let status = server.get(&ada, &format!("/ws/rooms/{room}/status")).await.expect(200);
+    assert_eq!((&status["online_count"], &status["connections"]), (&json!(2), &json!(2)));
+    // In a group too, where both go on writing.
+    for command in ["typing", "read"] {
+        adas.send(json!({"type": command, "id": "3", "room": group, "on": true, "seq": 3})).await;
+        adas.ack("3").await;
+        let signal = eves.signal(command).await;
+        assert_eq!((&signal["room"], &signal["user"]), (&json!(group), &json!(ada.id)));
+        assert!(!bobs.has(|f| f["signal"] == command).await, "{command}");
+    }
     server.delete(&ada, &format!("/users/{}/block", bob.id)).await.expect(204);
     let back = bobs.find("ada back", |f| f["signal"] == "presence" && f["data"]["status"] == "online").await;
     assert_eq!(back["user"], ada.id.as_str());

@@ -39,9 +39,11 @@ pub enum CloseReason {
 
 #[derive(Debug)]
 struct LinkState {
+    /// Rooms to look at: each at most once, see [`Topic::step`].
     ready: VecDeque<RoomId>,
     signals: VecDeque<Arc<Signal>>,
-    joined: Vec<(RoomId, u64)>,
+    /// Rooms to begin, and by which event the user has come into them.
+    joined: HashMap<RoomId, u64>,
     closed: Option<CloseReason>,
     waker: Option<Waker>,
     /// Until when the session and the memberships are trusted without asking the store.
@@ -75,7 +77,7 @@ impl Link {
         let state = LinkState {
             ready: VecDeque::new(),
             signals: VecDeque::new(),
-            joined: Vec::new(),
+            joined: HashMap::new(),
             closed: None,
             waker: None,
             trusted_until,
@@ -122,13 +124,21 @@ impl Link {
         dropped
     }
 
-    /// The user has come into that room by that event.
-    pub(super) fn joined(&self, room: RoomId, seq: u64) {
+    /// The user has come into that room by that event. Beyond the limit it is left to reconciling, which asks again.
+    pub(super) fn joined(&self, room: RoomId, seq: u64, limit: usize) {
         self.change(|state| {
-            if state.started {
-                state.joined.push((room, seq));
+            let known = state.joined.contains_key(&room);
+            if state.started && state.closed.is_none() && (known || state.joined.len() < limit) {
+                let joined = state.joined.entry(room).or_insert(seq);
+                *joined = seq.max(*joined);
             }
         });
+    }
+
+    /// Whether room events flow, but those of this room do not, and are not about to.
+    pub(super) fn misses(&self, room: RoomId) -> bool {
+        let state = self.lock();
+        state.started && !state.joined.contains_key(&room)
     }
 
     pub(super) fn is_started(&self) -> bool {
@@ -140,6 +150,7 @@ impl Link {
             state.closed.get_or_insert(reason);
             state.signals.clear();
             state.ready.clear();
+            state.joined.clear();
         });
     }
 
@@ -275,14 +286,11 @@ impl Connection {
 
     /// Begins to deliver a room. One that is being delivered already goes on as it is.
     pub(crate) fn begin(&mut self, begin: Begin) {
-        let user = self.link.user;
-        let listening = self.listening(begin.room);
-        listening.topic.note_head(begin.head, false);
-        if listening.cursor.is_none() {
-            let epoch = listening.topic.epoch();
-            listening.cursor = Some(Cursor::new(user, begin.position, begin.joined, epoch));
-        }
-        self.link.ready(begin.room);
+        let Begin { room, position, joined, head } = begin;
+        let (id, user) = (self.link.id, self.link.user);
+        let listening = self.listening(room);
+        let epoch = listening.topic.begin(id, joined, head);
+        listening.cursor.get_or_insert_with(|| Cursor::new(user, position, joined, epoch));
     }
 
     /// From here on events flow, and rooms that the user comes into begin by themselves.
@@ -334,7 +342,6 @@ impl Connection {
         let mut events = Vec::new();
         for (room, seq) in joined {
             self.rejoin(room, seq);
-            ready.push_back(room);
         }
         let mut bytes = 0;
         while let Some(room) = ready.pop_front() {
@@ -370,9 +377,12 @@ impl Connection {
     }
 
     fn rejoin(&mut self, room: RoomId, joined: u64) {
-        match self.rooms.get_mut(&room).and_then(|listening| listening.cursor.as_mut()) {
-            Some(cursor) => cursor.rejoin(joined),
-            None => self.begin(Begin { room, position: joined - 1, joined, head: joined }),
+        match self.rooms.get_mut(&room) {
+            Some(Listening { topic, cursor: Some(cursor) }) => {
+                cursor.rejoin(joined);
+                topic.came(self.link.id, joined);
+            }
+            _ => self.begin(Begin { room, position: joined - 1, joined, head: joined }),
         }
     }
 
@@ -390,17 +400,10 @@ impl Connection {
         match step {
             Step::Wait => {}
             Step::Stopped => self.leave(room),
-            Step::Read => {
-                let known = self.behind.contains(&room) || self.reading.as_ref().is_some_and(|(r, ..)| *r == room);
-                if !known {
-                    self.behind.push_back(room);
-                }
-            }
+            Step::Read => self.behind.push_back(room),
             Step::Offer(offered) => {
                 let accepted = cursor.accept(offered, events);
-                // The rest of a tail that is longer than the quota comes in its next turn.
-                ready.push_back(room);
-                self.after_accept(room, accepted, signals);
+                self.after_accept(room, accepted, signals, ready);
             }
         }
     }
@@ -428,13 +431,13 @@ impl Connection {
             let Poll::Ready(page) = read.poll_unpin(cx) else { return };
             let (room, epoch) = (*room, *epoch);
             self.reading = None;
-            if let Some(cursor) = self.rooms.get_mut(&room).and_then(|listening| listening.cursor.as_mut()) {
+            if let Some(Listening { topic, cursor: Some(cursor) }) = self.rooms.get_mut(&room) {
+                self.hub.absorb(topic, &page.events);
                 let accepted = cursor.accept(page.events.iter().cloned(), events);
                 if page.last {
                     cursor.caught_up(epoch);
                 }
-                ready.push_back(room);
-                self.after_accept(room, accepted, signals);
+                self.after_accept(room, accepted, signals, ready);
             }
             if events.len() >= quota_events {
                 return;
@@ -442,18 +445,29 @@ impl Connection {
         }
     }
 
-    fn after_accept(&mut self, room: RoomId, accepted: Accepted, signals: &mut Vec<Arc<Signal>>) {
-        let Accepted::Left(reason) = accepted else { return };
-        match self.link.scope {
-            Scope::All => {
-                signals.push(Arc::new(Signal::new(Some(room), Some(self.link.user), SignalKind::RoomRemoved(reason))))
+    /// Goes on with a room, which is looked at again in its next turn: there may be more than was accepted.
+    fn after_accept(
+        &mut self,
+        room: RoomId,
+        accepted: Accepted,
+        signals: &mut Vec<Arc<Signal>>,
+        ready: &mut VecDeque<RoomId>,
+    ) {
+        if let Accepted::Left(reason) = accepted {
+            match self.link.scope {
+                Scope::All => {
+                    let kind = SignalKind::RoomRemoved(reason);
+                    signals.push(Arc::new(Signal::new(Some(room), Some(self.link.user), kind)));
+                }
+                // What was accepted goes out first; the next poll finds the end.
+                Scope::Room(_) => self.link.close(CloseReason::Removed),
             }
-            // What was accepted goes out first; the next poll finds the end.
-            Scope::Room(_) => self.link.close(CloseReason::Removed),
         }
         let cursor = self.rooms.get(&room).and_then(|listening| listening.cursor.as_ref());
         if cursor.is_some_and(Cursor::is_stopped) {
             self.leave(room);
+        } else {
+            ready.push_back(room);
         }
     }
 
@@ -491,6 +505,20 @@ impl Connection {
     /// The transport delivers nothing any more; whoever ended the session waits for this.
     pub fn finish(&self) {
         self.link.finish();
+    }
+}
+
+/// What tests look at.
+#[cfg(test)]
+impl Connection {
+    /// Rooms that it is going to look at.
+    pub(super) fn waiting(&self) -> usize {
+        self.link.lock().ready.len() + self.behind.len() + usize::from(self.reading.is_some())
+    }
+
+    /// Rooms that it is going to begin.
+    pub(super) fn joins(&self) -> usize {
+        self.link.lock().joined.len()
     }
 }
 

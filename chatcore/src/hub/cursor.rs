@@ -142,7 +142,7 @@ mod tests {
     use super::*;
     use crate::hub::tail::TailLimits;
     use crate::id::RoomId;
-    use crate::model::{Event, Role, Seq};
+    use crate::model::{Body, Event, MessageKind, Posted, Role, Seq};
     use crate::time::Timestamp;
 
     const LIMITS: TailLimits = TailLimits { events: 4, bytes: 1 << 20 };
@@ -154,6 +154,8 @@ mod tests {
     /// The log, the tail of the node, what has been committed but not published, and one listener.
     struct World {
         log: Vec<Event>,
+        /// Which of its events another node has appended, so that they are never published here.
+        elsewhere: Vec<bool>,
         tail: Tail,
         published: usize,
         cursor: Option<Cursor>,
@@ -169,22 +171,40 @@ mod tests {
     #[derive(Debug, Clone)]
     enum Op {
         Post,
+        PostElsewhere,
+        Delete {
+            back: usize,
+            elsewhere: bool,
+        },
         PublishNext,
         PublishLost,
         Restart,
-        Poll { max: usize },
+        Poll {
+            max: usize,
+        },
         StoreAnswers,
-        StorePageArrives { limit: usize },
+        StorePageArrives {
+            limit: usize,
+        },
         Disconnect,
-        Connect { behind: u64 },
+        Connect {
+            behind: u64,
+        },
         Remove,
         Rejoin,
         NoteHead,
+        /// Reconciling has found that the log goes on, and a page of it is read for the tail.
+        Fill {
+            limit: usize,
+        },
+        DropStale,
     }
 
     fn ops() -> impl Strategy<Value = Vec<Op>> {
         let op = prop_oneof![
             5 => Just(Op::Post),
+            2 => Just(Op::PostElsewhere),
+            3 => (0usize..5, any::<bool>()).prop_map(|(back, elsewhere)| Op::Delete { back, elsewhere }),
             4 => Just(Op::PublishNext),
             1 => Just(Op::PublishLost),
             1 => Just(Op::Restart),
@@ -196,6 +216,8 @@ mod tests {
             1 => Just(Op::Remove),
             1 => Just(Op::Rejoin),
             1 => Just(Op::NoteHead),
+            2 => (1usize..5).prop_map(|limit| Op::Fill { limit }),
+            1 => Just(Op::DropStale),
         ];
         prop::collection::vec(op, 1..120)
     }
@@ -204,6 +226,7 @@ mod tests {
         fn new() -> Self {
             let mut world = Self {
                 log: Vec::new(),
+                elsewhere: Vec::new(),
                 tail: Tail::default(),
                 published: 0,
                 cursor: None,
@@ -226,7 +249,49 @@ mod tests {
                 actor: None,
                 kind,
             });
+            self.elsewhere.push(false);
             number
+        }
+
+        fn post(&mut self) {
+            let body = Some(Body::parse("something").unwrap());
+            let posted = Posted { kind: MessageKind::Text, body, client_id: None, reply_to: None };
+            self.append(EventKind::Posted(posted));
+        }
+
+        /// As a store does: the body goes with the deletion.
+        fn delete(&mut self, back: usize) {
+            let Some(index) = self.log.len().checked_sub(back + 1) else { return };
+            let Some(target) = self.log[index].body_of() else { return };
+            self.log[index] = self.log[index].scrubbed();
+            self.append(EventKind::Deleted { target });
+        }
+
+        fn happened_elsewhere(&mut self) {
+            if let Some(last) = self.elsewhere.last_mut() {
+                *last = true;
+            }
+        }
+
+        fn is_deleted(&self, target: Seq, up_to: u64) -> bool {
+            self.log
+                .iter()
+                .take(usize::try_from(up_to).unwrap())
+                .any(|event| matches!(event.kind, EventKind::Deleted { target: t } if t == target))
+        }
+
+        /// The node looks at a page of the log after what it has seen.
+        fn fill(&mut self, limit: usize) {
+            let Some(after) = self.tail.unseen() else { return };
+            for event in self.log.iter().skip(after as usize).take(limit) {
+                self.tail.absorb(&Arc::new(Logged::new(event.clone())), LIMITS);
+            }
+            let seen = self.tail.unseen().unwrap_or(self.tail.head());
+            assert!(seen > after, "looking brings it on");
+            for event in self.tail.held() {
+                let deleted = event.body_of().filter(|target| self.is_deleted(*target, seen));
+                assert_eq!(deleted, None, "a body is held whose deletion has been looked at");
+            }
         }
 
         fn head(&self) -> u64 {
@@ -235,7 +300,9 @@ mod tests {
 
         fn publish(&mut self, to: usize) {
             while self.published < to {
-                self.tail.publish(self.log[self.published].clone(), LIMITS);
+                if !self.elsewhere[self.published] {
+                    self.tail.publish(Arc::new(Logged::new(self.log[self.published].clone())), LIMITS);
+                }
                 self.published += 1;
             }
         }
@@ -245,7 +312,7 @@ mod tests {
             let Some(joined) = self.joined else { return };
             let head = self.head();
             let position = head.saturating_sub(behind);
-            self.tail.note_head(head);
+            self.tail.begin(head);
             self.cursor = Some(Cursor::new(user(1), position, joined, self.tail.epoch()));
             self.start = position;
             self.got.clear();
@@ -283,6 +350,11 @@ mod tests {
             let Some(cursor) = &self.cursor else { return false };
             match cursor.step(&self.tail, max, usize::MAX) {
                 Step::Offer(events) => {
+                    for logged in &events {
+                        let deleted =
+                            logged.event().body_of().filter(|target| self.is_deleted(*target, self.tail.head()));
+                        assert_eq!(deleted, None, "a body is given out whose deletion the node could know of");
+                    }
                     self.take(events);
                     true
                 }
@@ -308,7 +380,11 @@ mod tests {
 
         fn offer_page(&mut self) {
             let Some((events, epoch, last)) = self.page.take() else { return };
-            self.take(events.into_iter().map(|event| Arc::new(Logged::new(event))).collect());
+            let events: Vec<_> = events.into_iter().map(|event| Arc::new(Logged::new(event))).collect();
+            for logged in &events {
+                self.tail.absorb(logged, LIMITS);
+            }
+            self.take(events);
             if last && let Some(cursor) = &mut self.cursor {
                 cursor.caught_up(epoch);
             }
@@ -316,8 +392,17 @@ mod tests {
 
         fn run(&mut self, op: &Op) {
             match op {
-                Op::Post => {
-                    self.append(EventKind::Deleted { target: Seq::FIRST });
+                Op::Post => self.post(),
+                Op::PostElsewhere => {
+                    self.post();
+                    self.happened_elsewhere();
+                }
+                Op::Delete { back, elsewhere } => {
+                    let before = self.log.len();
+                    self.delete(*back);
+                    if *elsewhere && self.log.len() > before {
+                        self.happened_elsewhere();
+                    }
                 }
                 Op::PublishNext => self.publish((self.published + 1).min(self.log.len())),
                 Op::PublishLost => {
@@ -358,6 +443,11 @@ mod tests {
                     let head = self.head();
                     self.tail.note_head(head);
                 }
+                Op::Fill { limit } => {
+                    self.tail.note_head(self.head());
+                    self.fill(*limit);
+                }
+                Op::DropStale => self.tail.drop_stale(),
             }
         }
 

@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicIsize, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::StreamExt;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -27,12 +28,12 @@ pub use signal::{Signal, SignalKind};
 pub use tail::{Logged, TailLimits};
 
 use crate::id::{ConnectionId, RoomId, SessionId, UserId};
-use crate::model::Event;
+use crate::model::{Event, LogRange};
 use crate::store::MessageStore;
 use crate::view::{Presence, PresenceStatus};
 use presence::Users;
 use registry::Registry;
-use topic::{CatchUp, Topic};
+use topic::{CatchUp, Fill, Topic};
 
 /// What the hub may use. All of them have defaults.
 #[derive(Debug, Clone)]
@@ -47,6 +48,9 @@ pub struct HubSettings {
     pub quota_bytes: usize,
     /// Signals that wait for a connection; the oldest one goes when there are more. Default: 64.
     pub signals: usize,
+    /// Rooms that wait for a connection to begin them, because the user has come into them while its client did not read; further ones are
+    /// offered again by reconciling. Default: 1024.
+    pub joins: usize,
     /// Catch-up reads of the store at once. Default: 8.
     pub catch_up_reads: usize,
     /// Events a catch-up read. Default: 200.
@@ -65,6 +69,7 @@ impl Default for HubSettings {
             quota_events: 128,
             quota_bytes: 128 * 1024,
             signals: 64,
+            joins: 1024,
             catch_up_reads: 8,
             catch_up_page: 200,
             connections_per_user: 32,
@@ -181,11 +186,20 @@ impl Hub {
                 run.push(event);
             }
             let Some(topic) = self.existing_topic(room) else { continue };
-            let used = self.inner.tail_bytes.load(Ordering::Relaxed);
-            let over = used > self.inner.settings.tail_budget.cast_signed();
-            let grown = topic.publish(run, self.inner.settings.tail, over);
+            let grown = topic.publish(run, self.inner.settings.tail, self.over_budget());
             self.inner.tail_bytes.fetch_add(grown, Ordering::Relaxed);
         }
+    }
+
+    /// Whether all tails together take more than they may.
+    fn over_budget(&self) -> bool {
+        self.inner.tail_bytes.load(Ordering::Relaxed) > self.inner.settings.tail_budget.cast_signed()
+    }
+
+    /// Shows a topic what was read of its log.
+    fn absorb(&self, topic: &Topic, events: &[Arc<Logged>]) {
+        let grown = topic.absorb(events, self.inner.settings.tail, self.over_budget());
+        self.inner.tail_bytes.fetch_add(grown, Ordering::Relaxed);
     }
 
     /// An append ended in doubt: whoever listens to these rooms looks into the store.
@@ -195,10 +209,53 @@ impl Hub {
         }
     }
 
-    /// The store holds events of that room up to here.
-    pub(crate) fn note_head(&self, room: RoomId, head: u64) {
+    /// The store holds events of these rooms up to there. What of them has not been looked at here, because another node has appended it or
+    /// its notice was lost, is read in a task of its own.
+    pub(crate) fn note_heads(&self, heads: impl IntoIterator<Item = (RoomId, u64)>) {
+        let note = |(room, head): (RoomId, u64)| self.existing_topic(room)?.note_head(head);
+        let fills: Vec<Fill> = heads.into_iter().filter_map(note).collect();
+        if !fills.is_empty() {
+            tokio::spawn(self.clone().fill_all(fills));
+        }
+    }
+
+    /// The store holds an event that this node will not publish. What its tail held is given to nobody any more.
+    pub(crate) fn note_unpublished(&self, room: RoomId, seq: u64) {
+        self.note_heads([(room, seq)]);
         if let Some(topic) = self.existing_topic(room) {
-            topic.note_head(head, true);
+            self.inner.tail_bytes.fetch_add(topic.drop_stale(), Ordering::Relaxed);
+        }
+    }
+
+    async fn fill_all(self, fills: Vec<Fill>) {
+        let at_once = self.inner.settings.catch_up_reads.max(1);
+        futures::stream::iter(fills).for_each_concurrent(at_once, |fill| self.fill(fill)).await;
+    }
+
+    /// Looks at the log of a room to its end, so that deletions reach the tail and removals the listeners, even if no listener reads.
+    async fn fill(&self, fill: Fill) {
+        let topic = fill.topic();
+        let mut last = None;
+        while let Some(after) = fill.next().filter(|after| last.replace(*after) != Some(*after)) {
+            // Never closed.
+            let Ok(permit) = self.inner.catch_up.acquire().await else { return };
+            let range = LogRange::After(after);
+            let page = self.inner.messages.events(topic.room, range, self.inner.settings.catch_up_page).await;
+            drop(permit);
+            match page {
+                Ok(page) if !page.events.is_empty() => {
+                    let events: Vec<_> = page.events.into_iter().map(|event| Arc::new(Logged::new(event))).collect();
+                    self.absorb(topic, &events);
+                }
+                Ok(_) => return,
+                Err(error) => {
+                    // The next reconciling tries again.
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(room = %topic.room, after, error, "the log of a room was not looked at");
+                    self.inner.tail_bytes.fetch_add(topic.drop_stale(), Ordering::Relaxed);
+                    return;
+                }
+            }
         }
     }
 
@@ -212,9 +269,18 @@ impl Hub {
         self.existing_topic(room).map_or(0, |topic| topic.tail_head())
     }
 
-    /// How many connections listen to a room.
-    pub(crate) fn listener_count(&self, room: RoomId) -> usize {
-        self.existing_topic(room).map_or(0, |topic| topic.listener_count())
+    /// How many connections of these users, who are sorted, listen to a room.
+    pub(crate) fn listener_count(&self, room: RoomId, users: &[UserId]) -> usize {
+        self.members_listening(room).iter().filter(|user| users.binary_search(user).is_ok()).count()
+    }
+
+    /// The members whose connections listen to a room, each as often as they have some.
+    pub(crate) fn members_listening(&self, room: RoomId) -> Vec<UserId> {
+        let mut users = Vec::new();
+        if let Some(topic) = self.existing_topic(room) {
+            topic.each_member(|link| users.push(link.user));
+        }
+        users
     }
 
     /// Registers a connection; `None` when the user has too many.
@@ -250,11 +316,11 @@ impl Hub {
         }
     }
 
-    /// Sends a signal to all who listen to a room, but for the sockets of one user.
-    pub(crate) fn signal_room(&self, room: RoomId, except: UserId, signal: &Arc<Signal>) {
+    /// Sends a signal to those of these users, who are sorted, that listen to a room.
+    pub(crate) fn signal_room(&self, room: RoomId, to: &[UserId], signal: &Arc<Signal>) {
         let Some(topic) = self.existing_topic(room) else { return };
-        topic.each_listener(|link| {
-            if link.user != except {
+        topic.each_member(|link| {
+            if to.binary_search(&link.user).is_ok() {
                 self.push(link, signal);
             }
         });
@@ -272,7 +338,7 @@ impl Hub {
     /// Sends a signal to the sockets that listen to this one room alone.
     pub(crate) fn signal_room_sockets(&self, room: RoomId, hidden_from: &[UserId], signal: &Arc<Signal>) {
         let Some(topic) = self.existing_topic(room) else { return };
-        topic.each_listener(|link| {
+        topic.each_member(|link| {
             if link.scope == Scope::Room(room) && !hidden_from.contains(&link.user) {
                 self.push(link, signal);
             }
@@ -283,7 +349,7 @@ impl Hub {
     pub(crate) fn room_socket_users(&self, room: RoomId) -> Vec<UserId> {
         let mut users = Vec::new();
         if let Some(topic) = self.existing_topic(room) {
-            topic.each_listener(|link| {
+            topic.each_member(|link| {
                 if link.scope == Scope::Room(room) {
                     users.push(link.user);
                 }
@@ -302,7 +368,7 @@ impl Hub {
     pub(crate) fn joined(&self, user: UserId, room: RoomId, seq: u64) {
         for link in self.inner.users.links(user) {
             if link.scope == Scope::All {
-                link.joined(room, seq);
+                link.joined(room, seq, self.inner.settings.joins);
             }
         }
     }
@@ -324,7 +390,8 @@ impl Hub {
         let started: Vec<_> = links.iter().filter(|l| l.scope == Scope::All && l.is_started()).collect();
         let missing = |room: &RoomId| {
             let topic = self.existing_topic(*room);
-            started.iter().any(|link| !topic.as_ref().is_some_and(|topic| topic.listens(link.id)))
+            let listens = |link: &Link| topic.as_ref().is_some_and(|topic| topic.listens(link.id));
+            started.iter().any(|link| !listens(link) && link.misses(*room))
         };
         rooms.iter().copied().filter(missing).collect()
     }

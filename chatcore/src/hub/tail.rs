@@ -65,14 +65,17 @@ pub(crate) enum TailRead {
 
 /// The end of one log. Its events are dense and reach up to `end`.
 ///
-/// Anything but `end + 1` marks a gap: what was there is dropped, and readers who need it read the store.
+/// Anything but `end + 1` marks a gap: what was there is dropped, and readers who need it read the store. A tail that ends below the
+/// known head gives nothing to anybody: what is missing may be a deletion of what it holds.
 #[derive(Debug, Default)]
 pub(crate) struct Tail {
     events: VecDeque<Arc<Logged>>,
-    /// The number of the last event that was published here; 0 when none was.
+    /// The number of the last event that was taken here; 0 when nothing is known yet.
     end: u64,
     /// The last number that is known to exist; never below `end`.
     head: u64,
+    /// All events up to here have been looked at on this node, or are from before anybody listened; never above `end`.
+    seen: u64,
     /// Rises whenever there may be more than is known here, so that each reader asks the store once.
     epoch: u64,
     bytes: usize,
@@ -84,6 +87,11 @@ impl Tail {
         self.head
     }
 
+    /// The number of the last event that was taken here.
+    pub(crate) fn end(&self) -> u64 {
+        self.end
+    }
+
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch
     }
@@ -93,21 +101,53 @@ impl Tail {
         self.bytes
     }
 
+    /// Somebody begins to listen, and has read that head since they were registered. What comes after the first one's is looked at here.
+    pub(crate) fn begin(&mut self, head: u64) {
+        if self.seen == 0 {
+            if self.end < head {
+                self.clear();
+                self.end = head;
+            }
+            self.seen = head;
+        }
+        self.note_head(head);
+    }
+
     /// Takes a committed event. An old one changes nothing, one after a gap starts the tail anew.
-    pub(crate) fn publish(&mut self, event: Event, limits: TailLimits) {
-        let number = event.seq.number();
+    pub(crate) fn publish(&mut self, logged: Arc<Logged>, limits: TailLimits) {
+        let number = logged.event().seq.number();
         if number <= self.end {
             return;
         }
         if number != self.end + 1 {
             self.clear();
         }
-        if let EventKind::Deleted { target } = event.kind {
-            self.scrub(target);
+        self.take(logged, limits);
+    }
+
+    /// Takes an event that was read from the store, in the order of the log. One after a gap does not belong here, and shows how far the
+    /// log reaches.
+    pub(crate) fn absorb(&mut self, logged: &Arc<Logged>, limits: TailLimits) {
+        let number = logged.event().seq.number();
+        if number == self.end + 1 && self.seen > 0 {
+            self.take(logged.clone(), limits);
+            return;
+        }
+        if number == self.seen + 1 && number <= self.end {
+            self.seen = number;
+        }
+        self.scrub_if_deletion(logged);
+        self.note_head(number);
+    }
+
+    fn take(&mut self, logged: Arc<Logged>, limits: TailLimits) {
+        let number = logged.event().seq.number();
+        self.scrub_if_deletion(&logged);
+        if self.seen + 1 == number {
+            self.seen = number;
         }
         self.end = number;
-        self.head = self.head.max(number);
-        let logged = Arc::new(Logged::new(event));
+        self.note_head(number);
         self.bytes += logged.weight();
         self.events.push_back(logged);
         while self.events.len() > limits.events || (self.bytes > limits.bytes && self.events.len() > 1) {
@@ -115,11 +155,21 @@ impl Tail {
         }
     }
 
-    /// The store holds this number. Answers whether that is news; the event itself may still be published here.
-    pub(crate) fn note_head(&mut self, head: u64) -> bool {
-        let news = head > self.head;
+    /// The store holds this number; the event itself may still be published here.
+    pub(crate) fn note_head(&mut self, head: u64) {
         self.head = self.head.max(head);
-        news
+    }
+
+    /// After which number the log has not been looked at here, though it goes on.
+    pub(crate) fn unseen(&self) -> Option<u64> {
+        (0 < self.seen && self.seen < self.head).then_some(self.seen)
+    }
+
+    /// Drops everything if it does not reach the known head, since what is missing may be deletions.
+    pub(crate) fn drop_stale(&mut self) {
+        if defect!(DeletionElsewhere, false, self.end < self.head) {
+            self.clear();
+        }
     }
 
     /// There may be more in the store than is known here.
@@ -136,6 +186,9 @@ impl Tail {
 
     /// What comes after `position`, for a reader who last asked the store in `epoch`.
     pub(crate) fn read(&self, position: u64, epoch: u64, max_events: usize, max_bytes: usize) -> TailRead {
+        if defect!(DeletionElsewhere, false, position < self.head && self.end < self.head) {
+            return TailRead::Store;
+        }
         if position < self.end {
             let base = self.end - self.events.len() as u64 + 1;
             let position = defect!(TailTrimmed, position.max(base - 1), position);
@@ -153,6 +206,12 @@ impl Tail {
             return TailRead::Events(events.cloned().collect());
         }
         if position < self.head || epoch < self.epoch { TailRead::Store } else { TailRead::Nothing }
+    }
+
+    fn scrub_if_deletion(&mut self, logged: &Logged) {
+        if let EventKind::Deleted { target } = logged.event().kind {
+            self.scrub(target);
+        }
     }
 
     fn scrub(&mut self, target: Seq) {
@@ -174,5 +233,11 @@ impl Tail {
     fn clear(&mut self) {
         self.events.clear();
         self.bytes = 0;
+    }
+
+    /// What it holds.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> impl Iterator<Item = &Event> {
+        self.events.iter().map(|logged| logged.event())
     }
 }

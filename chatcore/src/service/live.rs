@@ -235,9 +235,10 @@ impl Chat {
     /// # Errors
     /// `NotFound`, `Forbidden`.
     pub async fn typing(&self, caller: &Principal, room: RoomId, on: bool) -> Result<()> {
-        self.writer(caller, room).await?;
+        let membership = self.writer(caller, room).await?.membership;
         let signal = Signal::new(Some(room), Some(caller.user), SignalKind::Typing { on });
-        self.inner.hub.signal_room(room, caller.user, &Arc::new(signal));
+        let to = self.audience(caller.user, &membership).await?;
+        self.inner.hub.signal_room(room, &to, &Arc::new(signal));
         Ok(())
     }
 }

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use super::Chat;
 use super::error::Result;
+use crate::defect::defect;
 use crate::hub::{Signal, SignalKind};
 use crate::id::{RoomId, UserId};
+use crate::model::{Membership, RoomKind};
 use crate::view::{Presence, PresenceStatus};
 
 impl Chat {
@@ -28,6 +30,24 @@ impl Chat {
             contacts.retain(|contact| !blocked.contains(contact));
         }
         Ok((contacts, memberships.into_iter().map(|membership| membership.room.id).collect()))
+    }
+
+    /// The others who get signals of what a member does in a room, but for those whom the member has blocked; sorted.
+    pub(crate) async fn audience(&self, user: UserId, membership: &Membership) -> Result<Vec<UserId>> {
+        if membership.room.kind == RoomKind::Direct {
+            let Some(peer) = membership.peer else { return Ok(Vec::new()) };
+            let blocks = defect!(BlockedSeesSignals, false, self.relation(user, peer).await?.0.blocks);
+            return Ok(if blocks { Vec::new() } else { vec![peer] });
+        }
+        let mut others = self.inner.hub.members_listening(membership.room.id);
+        others.retain(|other| *other != user);
+        others.sort_unstable();
+        others.dedup();
+        if !others.is_empty() {
+            let blocked = self.inner.storage.friendships.blocked_among(user, &others).await?;
+            others.retain(|other| !blocked.contains(other));
+        }
+        Ok(others)
     }
 
     /// Tells of a user's coming or going.

@@ -42,7 +42,8 @@ impl Chat {
         if moves {
             let hub = &self.inner.hub;
             let to_room = SignalKind::Read { seq: state.read, unread: None };
-            hub.signal_room(room, user, &Arc::new(Signal::new(Some(room), Some(user), to_room)));
+            let to = self.audience(user, &membership).await?;
+            hub.signal_room(room, &to, &Arc::new(Signal::new(Some(room), Some(user), to_room)));
             let to_self = SignalKind::Read { seq: state.read, unread: Some(state.unread) };
             hub.signal_user_in(room, user, &Arc::new(Signal::new(Some(room), Some(user), to_self)));
         }

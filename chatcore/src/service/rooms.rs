@@ -259,7 +259,9 @@ impl Chat {
         let hiding = self.inner.storage.friendships.blockers_among(caller.user, &online).await?;
         online.retain(|user| !hiding.contains(user));
         online.sort_unstable();
-        Ok(RoomStatus { room, online, connections: self.inner.hub.listener_count(room) })
+        // Whose presence is hidden, their sockets are too.
+        let connections = self.inner.hub.listener_count(room, &online);
+        Ok(RoomStatus { room, online, connections })
     }
 
     /// Where a user stands, from the store.

@@ -170,9 +170,8 @@ impl Chat {
 
     async fn reconcile_heads(&self) -> Result<()> {
         for chunk in self.inner.hub.rooms().chunks(CHUNK) {
-            for head in self.inner.storage.messages.heads(chunk).await? {
-                self.inner.hub.note_head(head.room, head.seq.number());
-            }
+            let heads = self.inner.storage.messages.heads(chunk).await?;
+            self.inner.hub.note_heads(heads.into_iter().map(|head| (head.room, head.seq.number())));
         }
         Ok(())
     }

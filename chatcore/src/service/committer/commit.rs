@@ -158,13 +158,17 @@ impl Writer {
         let mut events: Vec<Event> = Vec::with_capacity(work.drafts.len());
         let mut replies = Vec::with_capacity(work.drafts.len());
         let mut contended = Contended::new();
+        let mut known = Vec::new();
         for ((draft, asker), outcome) in work.drafts.into_iter().zip(work.askers).zip(outcomes) {
             let committed = match *outcome {
                 AppendOutcome::Appended(seq) => {
                     events.push(draft.into_event(seq));
                     Committed::Appended(seq)
                 }
-                AppendOutcome::Duplicate(seq) => Committed::Duplicate(seq),
+                AppendOutcome::Duplicate(seq) => {
+                    known.push((draft.room, seq));
+                    Committed::Duplicate(seq)
+                }
                 AppendOutcome::Unchanged => Committed::Unchanged,
                 AppendOutcome::Rejected(rejection) => Committed::Rejected(rejection),
                 AppendOutcome::Contended => {
@@ -177,6 +181,10 @@ impl Writer {
         // By room, so that each is woken once; within a room numbers rise.
         events.sort_by_key(|event| (event.room, event.seq));
         self.hub.publish(events);
+        for (room, seq) in known {
+            // Perhaps appended by an attempt whose answer was lost, which published nothing.
+            self.hub.note_unpublished(room, seq.number());
+        }
         for (reply, committed) in replies {
             send(reply, Ok(committed));
         }
