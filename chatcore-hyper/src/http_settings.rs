@@ -41,12 +41,14 @@ pub struct HttpSettings {
     pub requests_per_address: Option<RateLimit>,
     /// Time between two pings of a socket; after two without a frame from the client it is closed. Default: 30 s.
     pub heartbeat: Duration,
-    /// Frames a second and socket. Default: 50.
+    /// Frames a second and socket, parts of messages of less than 1 KiB included. Default: 50.
     pub frames_per_second: u32,
     /// Bytes a frame. Default: 64 KiB.
     pub frame_bytes: usize,
     /// Answers that wait for a socket at most; the server reads no further frames then. Default: 32.
     pub answers: usize,
+    /// Bytes that are written to a socket in one go, about; what more there is waits until they are out. Default: 32 KiB.
+    pub write_bytes: usize,
     /// Time for a `bye` to be sent before a close. Default: 1 s.
     pub bye_timeout: Duration,
     /// Within which time after a restart clients are asked to come again, spread evenly. Default: 3 s.
@@ -71,6 +73,7 @@ impl Default for HttpSettings {
             frames_per_second: 50,
             frame_bytes: 64 * 1024,
             answers: 32,
+            write_bytes: 32 * 1024,
             bye_timeout: Duration::from_secs(1),
             restart_spread: Duration::from_secs(3),
             drain_timeout: ten,

@@ -3,6 +3,7 @@
 use chatcore::hub::CloseReason;
 use tokio_tungstenite::tungstenite::error::Error as WsError;
 
+use super::meter::TooManyParts;
 use crate::problem::Problem;
 
 /// Why the server closes a socket.
@@ -94,6 +95,7 @@ impl Bye {
         match error {
             WsError::Capacity(_) => Some(Self::TooLarge),
             WsError::Utf8(_) => Some(Self::NotUtf8),
+            WsError::Io(error) if error.get_ref().is_some_and(|inner| inner.is::<TooManyParts>()) => Some(Self::Rate),
             WsError::Protocol(inner) => {
                 use tokio_tungstenite::tungstenite::error::ProtocolError;
                 match inner {

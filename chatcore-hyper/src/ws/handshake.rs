@@ -10,11 +10,13 @@ use chatcore::service::{AuthFailure, Hello, Principal};
 use chatcore::{Chat, Error};
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Request, Response, StatusCode, Version};
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
+use super::meter::Metered;
 use super::socket::{self, Io, Socket};
 use crate::body::ResponseBody;
 use crate::http_settings::HttpSettings;
@@ -24,6 +26,9 @@ use crate::service::{Api, bearer};
 
 const PROTOCOL: &str = "chatcore.v1";
 const TOKEN_PREFIX: &str = "bearer.";
+
+/// Bytes that a frame of the server stays below: the largest is the answer to a `resume` of 1000 rooms.
+const LARGEST_FRAME: usize = 1024 * 1024;
 
 /// What the client offers as subprotocols.
 #[derive(Default)]
@@ -134,13 +139,16 @@ pub(crate) async fn handshake<B: Send>(api: &Api, request: &mut Request<B>, call
     Ok(response)
 }
 
-async fn websocket(io: Io, settings: &HttpSettings) -> WebSocketStream<Io> {
+async fn websocket(io: TokioIo<Upgraded>, settings: &HttpSettings) -> WebSocketStream<Io> {
+    let io = Metered::new(io, settings.frames_per_second);
+    let buffer = settings.write_bytes.saturating_add(LARGEST_FRAME);
     let config = WebSocketConfig::default()
         // Allocated for every socket, also for those that are silent: the library's default would be 128 KiB.
         .read_buffer_size(1024)
-        // Frames are gathered and written out by the flush alone, which bounds them.
-        .write_buffer_size(usize::MAX / 2)
-        .max_write_buffer_size(usize::MAX)
+        // Frames are gathered up to `write_bytes`, and written out by the flush alone. The rest is for the frame that reaches it, and for a pong,
+        // a ping and the close: a pong that did not fit would wait in the library.
+        .write_buffer_size(buffer - 1)
+        .max_write_buffer_size(buffer)
         .max_message_size(Some(settings.frame_bytes))
         .max_frame_size(Some(settings.frame_bytes));
     WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await

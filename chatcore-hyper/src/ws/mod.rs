@@ -4,6 +4,7 @@ mod close;
 mod decode;
 mod encode;
 mod handshake;
+mod meter;
 mod socket;
 mod work;
 

@@ -17,9 +17,6 @@ use chatcore::model::{FieldCode, FieldError};
 use chatcore::service::{AuthFailure, Hello, PostInput, Principal};
 use chatcore::time::Timestamp;
 use futures::{FutureExt, Sink, SinkExt, Stream, StreamExt};
-use governor::clock::DefaultClock;
-use governor::state::{InMemoryState, NotKeyed};
-use governor::{Quota, RateLimiter};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -31,12 +28,13 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
 use super::close::Bye;
 use super::decode::{Command, DecodeError, Frame, decode};
 use super::encode::{self, Ack};
+use super::meter::Metered;
 use super::work::{Answer, Queue, Turn, Work, failed};
 use crate::problem::Problem;
 use crate::service::Shared;
 use crate::time::rfc3339;
 
-pub(super) type Io = TokioIo<Upgraded>;
+pub(super) type Io = Metered<TokioIo<Upgraded>>;
 
 /// Malformed frames in a row after which a socket is closed.
 const MALFORMED_LIMIT: u32 = 3;
@@ -67,12 +65,15 @@ pub(super) struct Socket {
     connection: Connection,
     caller: Principal,
     shared: Arc<Shared>,
-    pace: RateLimiter<NotKeyed, InMemoryState, DefaultClock>,
     queue: Queue,
     /// Answers that are not written into the socket's buffer yet.
     outbox: VecDeque<Utf8Bytes>,
+    /// Events and signals that are not written into the socket's buffer yet.
+    news: VecDeque<Utf8Bytes>,
     /// Whether the buffer holds what has not been flushed.
     dirty: bool,
+    /// Whether it holds the answer to a ping.
+    pong_waits: bool,
     /// Takes turns, so that a busy room does not keep the client's frames from being read.
     read_first: bool,
     malformed: u32,
@@ -87,17 +88,17 @@ pub(super) struct Socket {
 
 impl Socket {
     pub(super) fn new(ws: WebSocketStream<Io>, connection: Connection, caller: Principal, shared: Arc<Shared>) -> Self {
-        let frames = std::num::NonZeroU32::new(shared.settings.frames_per_second).unwrap_or(std::num::NonZeroU32::MIN);
         let now = Instant::now();
         let next_ping = now + shared.settings.heartbeat;
         Self {
             ws,
             connection,
             caller,
-            pace: RateLimiter::direct_with_clock(Quota::per_second(frames), DefaultClock::default()),
             queue: Queue::default(),
             outbox: VecDeque::new(),
+            news: VecDeque::new(),
             dirty: false,
+            pong_waits: false,
             read_first: false,
             malformed: 0,
             renewed: Arc::default(),
@@ -116,7 +117,7 @@ impl Socket {
         self.outbox.push_back(encode::hello(hello, &self.shared.settings, resume_events));
         self.set_timer();
         let end = self.serve().await;
-        let Self { mut ws, connection, shared, dirty, .. } = self;
+        let Self { mut ws, connection, shared, dirty, mut news, .. } = self;
         match end {
             End::Gone => drop(connection),
             End::Closed => {
@@ -124,11 +125,14 @@ impl Socket {
                 answer_close(&mut ws, &shared).await;
             }
             End::Bye(bye) => {
-                if !dirty {
+                if bye == Bye::Revoked {
+                    news.clear();
+                }
+                if !dirty && news.is_empty() {
                     // Nothing but the `bye` goes out from here on.
                     connection.finish();
                 }
-                say_bye(&mut ws, bye, Duration::ZERO, &shared).await;
+                say_bye(&mut ws, news, bye, Duration::ZERO, &shared).await;
                 drop(connection);
             }
         }
@@ -137,7 +141,7 @@ impl Socket {
 
     async fn serve(&mut self) -> End {
         loop {
-            if !self.dirty && !self.outbox.is_empty() && self.write_out().is_err() {
+            if !self.dirty && self.has_frames() && self.write_out().is_err() {
                 return End::Gone;
             }
             let wake = std::future::poll_fn(|cx| self.poll_wake(cx)).await;
@@ -147,7 +151,10 @@ impl Socket {
                 Wake::Frame(Some(Ok(message))) => self.message(message),
                 Wake::Frame(Some(Err(error))) => Some(Bye::of_error(&error).map_or(End::Gone, End::Bye)),
                 Wake::News(Delivery::Closed(reason)) => Some(End::Bye(reason.into())),
-                Wake::News(Delivery::News { signals, events }) => self.news(&signals, &events),
+                Wake::News(Delivery::News { signals, events }) => {
+                    self.take_news(&signals, &events);
+                    None
+                }
                 Wake::Turn(Turn::Answer(answer)) => {
                     self.outbox.extend(answer);
                     // An `auth` may have moved the end.
@@ -171,7 +178,7 @@ impl Socket {
     fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
         if self.dirty {
             match Pin::new(&mut self.ws).poll_flush(cx) {
-                Poll::Ready(Ok(())) => self.dirty = false,
+                Poll::Ready(Ok(())) => (self.dirty, self.pong_waits) = (false, false),
                 Poll::Ready(Err(_)) => return Poll::Ready(Wake::WriteFailed),
                 Poll::Pending => {}
             }
@@ -197,14 +204,14 @@ impl Socket {
         if self.timer.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Wake::Timer);
         }
-        if !self.dirty && !self.outbox.is_empty() {
+        if !self.dirty && self.has_frames() {
             return Poll::Ready(Wake::Room);
         }
         Poll::Pending
     }
 
     fn poll_news(&mut self, cx: &mut Context<'_>) -> Poll<Delivery> {
-        if self.dirty || !self.outbox.is_empty() {
+        if self.dirty || self.has_frames() {
             return self.connection.poll_closed(cx).map(Delivery::Closed);
         }
         self.connection.poll_next(cx)
@@ -215,7 +222,17 @@ impl Socket {
         if self.queue.len() + self.outbox.len() >= self.shared.settings.answers {
             return Poll::Pending;
         }
+        // The library puts a pong into the buffer for every ping that it reads: one at most waits there. Should the client be gone, the
+        // heartbeat ends the socket.
+        if self.dirty && self.pong_waits {
+            return Poll::Pending;
+        }
         Pin::new(&mut self.ws).poll_next(cx)
+    }
+
+    /// Whether frames wait for their turn in the socket's buffer.
+    fn has_frames(&self) -> bool {
+        !self.outbox.is_empty() || !self.news.is_empty()
     }
 
     /// Puts a frame into the socket's buffer, which is clean or being filled: nothing is written before the flush.
@@ -224,24 +241,22 @@ impl Socket {
         Pin::new(&mut self.ws).start_send(message)
     }
 
+    /// Fills the buffer, which is clean. News goes first: no more of it is asked for before all of it and all answers are out.
     fn write_out(&mut self) -> Result<(), WsError> {
-        while let Some(frame) = self.outbox.pop_front() {
+        let mut bytes = 0;
+        while bytes < self.shared.settings.write_bytes {
+            let Some(frame) = self.news.pop_front().or_else(|| self.outbox.pop_front()) else { break };
+            bytes += frame.len();
             self.put(Message::Text(frame))?;
         }
         Ok(())
     }
 
-    fn news(&mut self, signals: &[Arc<chatcore::hub::Signal>], events: &[Arc<chatcore::hub::Logged>]) -> Option<End> {
+    fn take_news(&mut self, signals: &[Arc<chatcore::hub::Signal>], events: &[Arc<chatcore::hub::Logged>]) {
         let events_written = events.len() as u64;
         let signals = signals.iter().map(|signal| encode::signal(signal)).filter(|frame| !frame.is_empty());
-        let frames: Vec<Utf8Bytes> = events.iter().map(|logged| encode::event(logged)).chain(signals).collect();
-        for frame in frames {
-            if self.put(Message::Text(frame)).is_err() {
-                return Some(End::Gone);
-            }
-        }
+        self.news.extend(events.iter().map(|logged| encode::event(logged)).chain(signals));
         self.shared.counters.events.fetch_add(events_written, Ordering::Relaxed);
-        None
     }
 
     /// Takes a frame in. Answers why the socket ends, if it does.
@@ -253,7 +268,7 @@ impl Socket {
             Message::Pong(_) if std::mem::take(&mut self.pinged) => return None,
             _ => {}
         }
-        if self.pace.check().is_err() {
+        if self.ws.get_ref().pace().check().is_err() {
             return Some(End::Bye(Bye::Rate));
         }
         match message {
@@ -261,7 +276,7 @@ impl Socket {
             Message::Binary(_) => Some(End::Bye(Bye::Binary)),
             Message::Ping(_) => {
                 // The library has queued the pong; the flush sends it.
-                self.dirty = true;
+                (self.dirty, self.pong_waits) = (true, true);
                 None
             }
             Message::Close(_) | Message::Pong(_) | Message::Frame(_) => None,
@@ -425,11 +440,12 @@ fn other(id: Option<String>, work: impl Future<Output = chatcore::service::Resul
 /// Tells a client whose handshake was refused, and closes.
 pub(super) async fn refuse(mut ws: WebSocketStream<Io>, problem: &Problem, shared: &Shared) {
     let wait = problem.retry_after().unwrap_or_default();
-    say_bye(&mut ws, Bye::of_refusal(problem), wait, shared).await;
+    say_bye(&mut ws, VecDeque::new(), Bye::of_refusal(problem), wait, shared).await;
 }
 
-/// Sends `bye` and the close, waits for the client's, and ends the connection, all within the time for it. Coming again helps after `wait`.
-async fn say_bye(ws: &mut WebSocketStream<Io>, bye: Bye, wait: Duration, shared: &Shared) {
+/// Sends what was handed out before, `bye` and the close, waits for the client's, and ends the connection, all within the time for it. Coming
+/// again helps after `wait`.
+async fn say_bye(ws: &mut WebSocketStream<Io>, news: VecDeque<Utf8Bytes>, bye: Bye, wait: Duration, shared: &Shared) {
     let retry_after = match bye {
         Bye::Restart | Bye::Heartbeat | Bye::Rate => {
             Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).saturating_add(jitter(shared)))
@@ -439,7 +455,7 @@ async fn say_bye(ws: &mut WebSocketStream<Io>, bye: Bye, wait: Duration, shared:
     let frame = encode::bye(bye.code(), bye.detail(), bye.reconnect(), retry_after);
     let close = CloseFrame { code: bye.close_code().into(), reason: Utf8Bytes::from_static(bye.detail()) };
     let ended = async {
-        if let Err(error) = close_in_order(ws, frame, close).await {
+        if let Err(error) = close_in_order(ws, news, frame, close).await {
             tracing::debug!(?bye, error = &error as &dyn std::error::Error, "no orderly close");
         }
         linger(ws).await;
@@ -449,7 +465,15 @@ async fn say_bye(ws: &mut WebSocketStream<Io>, bye: Bye, wait: Duration, shared:
     }
 }
 
-async fn close_in_order(ws: &mut WebSocketStream<Io>, bye: Utf8Bytes, close: CloseFrame) -> Result<(), WsError> {
+async fn close_in_order(
+    ws: &mut WebSocketStream<Io>,
+    news: VecDeque<Utf8Bytes>,
+    bye: Utf8Bytes,
+    close: CloseFrame,
+) -> Result<(), WsError> {
+    for frame in news {
+        ws.send(Message::Text(frame)).await?;
+    }
     ws.feed(Message::Text(bye)).await?;
     ws.feed(Message::Close(Some(close))).await?;
     ws.flush().await?;
@@ -475,7 +499,7 @@ async fn answer_close(ws: &mut WebSocketStream<Io>, shared: &Shared) {
 /// Ends the connection from here, and reads until the client does too: bytes left unread would make the kernel reset it, and what
 /// was sent last could be lost.
 async fn linger(ws: &mut WebSocketStream<Io>) {
-    let io = ws.get_mut();
+    let io = ws.get_mut().inner_mut();
     if io.shutdown().await.is_err() {
         return;
     }

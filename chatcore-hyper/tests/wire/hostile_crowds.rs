@@ -22,6 +22,7 @@ use tokio::net::TcpSocket;
 use tokio::time::Instant;
 
 use crate::harness::{Clients, PATIENCE, Person, Server, Socket, Store};
+use crate::hostile_frames::{Raw, frame as frame_of};
 
 /// Which store the other process is to use; without it there is none to be.
 const VARIABLE: &str = "CHATCORE_TEST_HOSTILE_SERVER";
@@ -282,4 +283,65 @@ async fn ten_thousand_handshakes_with_bad_tokens() {
     }
     // Those who are known are still let in from that address.
     apart.clients.started(&bob, json!({})).await;
+}
+
+/// Each kind of input, as much of it as the server takes, from sockets that never read: none of it is kept.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn inputs_of_those_who_never_read() {
+    const SOCKETS: usize = 20;
+    const BYTES: usize = MIB;
+    let apart = Apart::start("memory");
+    let clients = &apart.clients;
+    let (ada, bob) = (clients.person().await, clients.person().await);
+    let room = clients.direct(&ada, &bob).await;
+    let text = |frame: serde_json::Value| frame_of(0x81, frame.to_string().as_bytes());
+    let unknown = "01a1f7f8-3000-7c00-a1b2-c3d4e5f60001";
+    let kinds = [
+        ("pings", frame_of(0x89, &[b'x'; 125])),
+        ("empty pings", frame_of(0x89, b"")),
+        ("pongs", frame_of(0x8a, &[b'x'; 125])),
+        ("parts", frame_of(0x00, &[b' '; 1_000])),
+        ("pings of the protocol", text(json!({"type": "ping", "id": "x".repeat(100)}))),
+        ("resumes", text(json!({"type": "resume", "id": "1", "rooms": {unknown: 1}, "more": true}))),
+        ("typing", text(json!({"type": "typing", "room": room, "on": true}))),
+        ("reading", text(json!({"type": "read", "room": room, "seq": 1}))),
+        ("posts", text(json!({"type": "message.send", "id": "1", "room": room, "body": "x", "client_id": "same"}))),
+        ("unknown frames", text(json!({"type": "from.the.future", "id": "1"}))),
+    ];
+    for (what, one) in kinds {
+        let mut sockets = Vec::new();
+        for _ in 0..SOCKETS {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.set_recv_buffer_size(8 * 1024).unwrap();
+            let stream = socket.connect(clients.address).await.unwrap();
+            sockets.push(Raw::open_on(stream, clients, &ada, "/ws").await);
+        }
+        let before = apart.memory();
+        let some = one.repeat((16 * 1024_usize).div_ceil(one.len()));
+        let flooding = sockets.into_iter().map(|mut socket| {
+            let (some, begun) = (some.clone(), what == "parts");
+            tokio::spawn(async move {
+                if begun {
+                    socket.write(&frame_of(0x01, b"{")).await;
+                }
+                let mut written = 0;
+                while written < BYTES {
+                    if tokio::time::timeout(Duration::from_millis(700), socket.write(&some)).await.is_err() {
+                        break;
+                    }
+                    written += some.len();
+                }
+                (socket, written)
+            })
+        });
+        let flooded = futures::future::join_all(flooding).await;
+        let written: usize = flooded.iter().map(|socket| socket.as_ref().unwrap().1).sum();
+        // The others are served.
+        clients.say(&bob, &room, "still here").await;
+        if let (Some(before), Some(after)) = (before, apart.memory()) {
+            let grown = after.saturating_sub(before) as f64 / MIB as f64;
+            eprintln!("{what}: {} KiB a socket were taken, {grown:.1} MiB more", written / SOCKETS / 1024);
+            assert!(grown < 8.0, "{what}: {grown}");
+        }
+    }
 }

@@ -26,7 +26,7 @@ pub(crate) struct Raw {
 }
 
 /// A frame with this first byte, which holds the flags and the opcode; masked with zeros, as a client may.
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = head(first, payload.len() as u64, true);
     frame.extend_from_slice(payload);
     frame
@@ -54,7 +54,10 @@ fn head(first: u8, length: u64, masked: bool) -> Vec<u8> {
 
 impl Raw {
     pub(crate) async fn open(clients: &Clients, who: &Person, path: &str) -> Self {
-        let stream = TcpStream::connect(clients.address).await.unwrap();
+        Self::open_on(TcpStream::connect(clients.address).await.unwrap(), clients, who, path).await
+    }
+
+    pub(crate) async fn open_on(stream: TcpStream, clients: &Clients, who: &Person, path: &str) -> Self {
         let mut raw = Self { stream, buffer: Vec::new() };
         let request = format!(
             "GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: {}\r\nauthorization: Bearer {}\r\n\r\n",
@@ -77,7 +80,7 @@ impl Raw {
     }
 
     /// Writes; the server may have closed meanwhile, and what it said is read all the same.
-    async fn write(&mut self, bytes: &[u8]) {
+    pub(crate) async fn write(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes).await;
     }
 
@@ -317,6 +320,37 @@ async fn ten_thousand_frames_a_second() {
         calm.lives().await;
         socket = Raw::open(&server, &ada, "/ws").await;
         socket.lives().await;
+    }
+}
+
+/// Parts of messages, of which the library says nothing before the message is whole: they cost from the same budget.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parts_of_messages_are_paced() {
+    let server = Server::with(Store::Memory, |_, http| http.frames_per_second = 50).await;
+    let (ada, bob) = (server.person().await, server.person().await);
+    let mut calm = Raw::open(&server, &bob, "/ws").await;
+    for (what, first, part) in [
+        ("empty parts", frame(0x01, b""), frame(0x00, b"")),
+        ("parts of a byte", frame(0x01, b"{"), frame(0x00, b" ")),
+        ("parts of nearly a kilobyte", frame(0x01, b"{"), frame(0x00, &[b' '; 1_023])),
+        ("binary ones", frame(0x02, b""), frame(0x00, b"")),
+        ("pongs between parts", frame(0x01, b""), [frame(PONG, b""), frame(0x00, b"")].concat()),
+    ] {
+        let mut socket = Raw::open(&server, &ada, "/ws").await;
+        socket.write(&[first, part.repeat(1_000)].concat()).await;
+        let bye = socket.ends(what, "rate", 4429).await;
+        assert_eq!(bye["reconnect"], true, "{what}");
+        calm.lives().await;
+    }
+    // A message that comes in parts of a sensible size is one like any other, and so is one in a few small parts.
+    let mut socket = Raw::open(&server, &ada, "/ws").await;
+    for n in 0..3 {
+        let mut bytes = frame(0x01, format!(r#"{{"type":"ping","id":"{n}""#).as_bytes());
+        bytes.extend(frame(0x00, &[b' '; 1_024]).repeat(60));
+        bytes.extend(frame(0x00, b" ").repeat(8));
+        bytes.extend(frame(0x80, b"}"));
+        socket.write(&bytes).await;
+        assert_eq!(socket.json().await["id"], n.to_string());
     }
 }
 
