@@ -33,9 +33,10 @@ async fn server_of_its_own() {
     let Ok(store) = std::env::var(VARIABLE) else { return };
     let store = if store == "sqlite" { Store::Sqlite } else { Store::Memory };
     let limits = chatcore_hyper::HttpSettings::default().requests_per_address;
-    // Small, so that what is not read stays with the server, and not in the system's buffers.
+    // Small, so that what is not read stays with the server, and not in the system's buffers; and that what was sent has been read, but for little.
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_send_buffer_size(32 * 1024).unwrap();
+    socket.set_recv_buffer_size(32 * 1024).unwrap();
     socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
     let listener = socket.listen(1024).unwrap();
     let server = Server::on(listener, store, Arc::new(SystemClock), |_, http| http.requests_per_address = limits).await;
@@ -313,6 +314,7 @@ async fn inputs_of_those_who_never_read() {
         for _ in 0..SOCKETS {
             let socket = TcpSocket::new_v4().unwrap();
             socket.set_recv_buffer_size(8 * 1024).unwrap();
+            socket.set_send_buffer_size(32 * 1024).unwrap();
             let stream = socket.connect(clients.address).await.unwrap();
             sockets.push(Raw::open_on(stream, clients, &ada, "/ws").await);
         }
