@@ -15,6 +15,7 @@ macro_rules! list {
         /// A promise that is broken on purpose, and how.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         #[repr(u8)]
+        #[expect(clippy::manual_non_exhaustive, reason = "the hidden one is used: it is no defect")]
         pub enum Defect {
             $($(#[$doc])* $variant,)*
         }

@@ -160,7 +160,7 @@ impl Hub {
 
     /// Registers a connection as a listener of a room: from here on what is published there wakes it.
     fn listen(&self, room: RoomId, link: &Arc<Link>) -> Arc<Topic> {
-        self.inner.topics.enter(room, || Topic::new(room), |topic| topic.add(link.clone()))
+        self.inner.topics.enter(room, || Topic::new(room), |topic| topic.add(link))
     }
 
     /// Takes a registration back.

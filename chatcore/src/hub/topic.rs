@@ -66,7 +66,7 @@ impl Topic {
     }
 
     /// Registers a listener, who gets no signals before [`Topic::begin`].
-    pub(super) fn add(&self, link: Arc<Link>) {
+    pub(super) fn add(&self, link: &Arc<Link>) {
         let listener = || Listener { link: link.clone(), queued: false, membership: 0, member: false };
         self.lock().listeners.entry(link.id).or_insert_with(listener);
     }
