@@ -36,7 +36,7 @@ impl Chat {
     pub(crate) async fn audience(&self, user: UserId, membership: &Membership) -> Result<Vec<UserId>> {
         if membership.room.kind == RoomKind::Direct {
             let Some(peer) = membership.peer else { return Ok(Vec::new()) };
-            let blocks = defect!(BlockedSeesSignals, false, self.relation(user, peer).await?.0.blocks);
+            let blocks = defect!(BlockedSeesSignals, false, self.inner.guard.relation(user, peer).await?.value.blocks);
             return Ok(if blocks { Vec::new() } else { vec![peer] });
         }
         let mut others = self.inner.hub.members_listening(membership.room.id);
