@@ -190,12 +190,12 @@ impl SessionStore for Store {
                 .fetch_all(&mut *tx)
                 .await
                 .map_err(store_error)?;
-            sqlx::query("DELETE FROM chat_sessions WHERE user_id = ? AND id <> ?")
-                .bind(user.uuid())
-                .bind(keep.uuid())
-                .execute(&mut *tx)
-                .await
-                .map_err(store_error)?;
+            // These and no others: one that was made since has to be answered too.
+            for chunk in ids.chunks(LIST) {
+                let mut query = QueryBuilder::<Db>::new("DELETE FROM chat_sessions WHERE id IN ");
+                push_ids(&mut query, chunk);
+                query.build().execute(&mut *tx).await.map_err(store_error)?;
+            }
             tx.commit().await.map_err(store_error)?;
             Ok(ids.into_iter().map(SessionId::from_uuid).collect())
         })

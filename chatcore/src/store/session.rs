@@ -45,6 +45,8 @@ pub enum Rotated {
 ///   use. Several are live because a repeated refresh gives a further one: two tabs of one browser both go on.
 /// - A session that was ended, or whose `expires_at` is not after the `at` given, is treated as absent by every method
 ///   that takes an `at`.
+/// - [`SessionStore::end_others`] that is called after [`SessionStore::create`] has answered ends that session, on every node: what a change of
+///   the password rests on, see [`UserStore`](super::UserStore).
 #[async_trait]
 pub trait SessionStore: Send + Sync {
     /// Whether the store answers.
@@ -72,7 +74,7 @@ pub trait SessionStore: Send + Sync {
     /// Ends one session of that user; answers whether it was there.
     async fn end(&self, user: UserId, id: SessionId) -> StoreResult<bool>;
 
-    /// Ends all sessions of that user but one; answers those that it ended.
+    /// Ends all sessions of that user but one; answers those that it ended, every one of them.
     async fn end_others(&self, user: UserId, keep: SessionId) -> StoreResult<Vec<SessionId>>;
 
     /// Removes up to `limit` sessions whose `expires_at` is before `at`; answers how many.

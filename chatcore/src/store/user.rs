@@ -64,6 +64,10 @@ pub enum SearchPosition {
 ///
 /// # Contract
 /// - Usernames are unique, and so are [`Email::key`]s, under any number of racing writers.
+/// - [`UserStore::credentials`] that is called after [`UserStore::replace_password`] has answered sees the new hash, on every node. A login that
+///   overlaps a change of the password rests on this sentence, as does every later kind of it (a deactivation): it makes its session first and
+///   reads the hash again then. Users and sessions may be in two databases; the sentence is about this one alone.
+/// - A hash is kept byte for byte. It carries a random salt, so it serves as the revision of the credentials: the same hash is the same password.
 #[async_trait]
 pub trait UserStore: Send + Sync {
     /// Whether the store answers.
@@ -90,7 +94,7 @@ pub trait UserStore: Send + Sync {
     /// The account that logs in under that address, compared by [`Email::key`].
     async fn credentials_by_email(&self, email: &Email) -> StoreResult<Option<Credentials>>;
 
-    /// The account of that id with its password.
+    /// The account of that id with its password, never from a replica that may be behind.
     async fn credentials(&self, id: UserId) -> StoreResult<Option<Credentials>>;
 
     /// Changes a profile; both fields or, when the address is taken by another, neither. `None`: no such user,

@@ -238,6 +238,24 @@ pub async fn all_others_are_ended(storage: Storage) {
     assert!(is_alive(&storage, 5, at(10)).await);
 }
 
+/// A session that was made before the others are ended has ended with them, and every one that ends is answered, once.
+pub async fn a_session_made_before_is_ended_with_the_others(storage: Storage) {
+    let keep = session(1, user_id(1));
+    storage.sessions.create(&keep, &token(0)).await.must();
+    let ended = race(RACERS, |index| {
+        let (storage, number) = (storage.clone(), 2 + u32::try_from(index).expect("a small number"));
+        async move {
+            storage.sessions.create(&session(number, user_id(1)), &token(number.into())).await.must();
+            let ended = storage.sessions.end_others(user_id(1), session_id(1)).await.must();
+            assert!(!is_alive(&storage, number.into(), at(2)).await, "session {number}");
+            ended
+        }
+    })
+    .await;
+    assert_same(ended.into_iter().flatten(), (2..2 + RACERS as u64).map(session_id));
+    assert!(is_alive(&storage, 1, at(2)).await);
+}
+
 /// Expired sessions are removed so many at a time; a refreshed one counts by its new end.
 pub async fn expired_sessions_are_purged(storage: Storage) {
     for number in 1..=5 {

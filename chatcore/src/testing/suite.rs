@@ -38,6 +38,7 @@ macro_rules! __conformance {
                 a_changed_address_is_given_once_under_a_race
                 a_password_is_compared_and_replaced
                 a_password_is_replaced_once_under_a_race
+                a_replaced_password_is_seen_at_once
                 last_seen_goes_forward_only
             }
             search {
@@ -62,6 +63,7 @@ macro_rules! __conformance {
                 sessions_are_listed_newest_first
                 a_session_is_ended_once_by_its_user
                 all_others_are_ended
+                a_session_made_before_is_ended_with_the_others
                 expired_sessions_are_purged
             }
             friendships {

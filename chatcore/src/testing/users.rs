@@ -223,6 +223,32 @@ pub async fn a_password_is_replaced_once_under_a_race(storage: Storage) {
     assert_eq!(kept.password, password(100 + winner));
 }
 
+/// Whoever reads credentials after a replacement has answered sees the new hash, whichever way, and however many read at once.
+pub async fn a_replaced_password_is_seen_at_once(storage: Storage) {
+    let new = new_user(1);
+    assert_eq!(create(&storage, &new).await, Ok(()));
+    let mut present = new.password.clone();
+    for round in 0..8 {
+        let next = password(100 + round);
+        assert!(storage.users.replace_password(new.id, &present, &next).await.must());
+        let seen = race(RACERS, |index| {
+            let (storage, new) = (storage.clone(), new.clone());
+            async move {
+                let users = &storage.users;
+                let credentials = match index % 3 {
+                    0 => users.credentials_by_username(&new.username).await,
+                    1 => users.credentials_by_email(&new.email).await,
+                    _ => users.credentials(new.id).await,
+                };
+                credentials.must().expect("the account is there").password
+            }
+        })
+        .await;
+        assert!(seen.iter().all(|password| *password == next), "in round {round}");
+        present = next;
+    }
+}
+
 /// The time when a user was last seen goes forward only; a batch may name one twice, or a stranger.
 pub async fn last_seen_goes_forward_only(storage: Storage) {
     assert_eq!(create(&storage, &new_user(1)).await, Ok(()));
