@@ -6,7 +6,7 @@ use chatcore::service::RateLimit;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Server, Store, on_every_store, text};
+use crate::harness::{Person, Server, Store, on_every_store, text};
 
 on_every_store!(
     malformed_requests,
@@ -17,6 +17,7 @@ on_every_store!(
     rules_of_friendships,
     rules_of_rooms,
     friends_only_is_a_server_option,
+    friends_only_covers_groups,
     rules_of_messages,
     outsiders_are_forbidden_everything,
     limits_say_when_to_come_again,
@@ -289,6 +290,42 @@ async fn friends_only_is_a_server_option(store: Store) {
     // What was opened stays open when the friendship ends.
     server.delete(&bob, &format!("/friends/{}", text(&request["id"]))).await.expect(204);
     server.post(&ada, "/chat-rooms", body).await.expect(200);
+}
+
+/// Nor does one add to a group whom one could not write to otherwise: a group of two is a direct room.
+async fn friends_only_covers_groups(store: Store) {
+    let server = Server::with(store, |core, _| core.friends_only = true).await;
+    let (ada, bob, eve) = (server.person().await, server.person().await, server.person().await);
+    befriend(&server, &ada, &bob).await;
+    let group = |members: &[&str]| json!({"kind": "group", "name": "a group", "member_ids": members});
+    server.post(&ada, "/chat-rooms", group(&[&eve.id])).await.invalid(&[("member_ids[0]", "not_allowed")]);
+    let mixed = group(&[&ada.id, &bob.id, &eve.id]);
+    server.post(&ada, "/chat-rooms", mixed).await.invalid(&[("member_ids[2]", "not_allowed")]);
+    assert_eq!(server.get(&eve, "/chat-rooms").await.expect(200)["items"], json!([]));
+    let room = text(&server.post(&ada, "/chat-rooms", group(&[&ada.id, &bob.id])).await.expect(201)["id"]);
+    let members = format!("/chat-rooms/{room}/members");
+    let add = |ids: &[&str]| json!({"user_ids": ids});
+    server.post(&ada, &members, add(&[&bob.id, &eve.id])).await.invalid(&[("user_ids[1]", "not_allowed")]);
+    // A request that waits is no friendship, and it is the caller's friends who count, not those of other members.
+    let request = server.post(&ada, "/friends/request", json!({"user_id": eve.id})).await.expect(201);
+    server.post(&ada, &members, add(&[&eve.id])).await.invalid(&[("user_ids[0]", "not_allowed")]);
+    let admin = json!({"role": "admin"});
+    server.put(&ada, &format!("{members}/{}/role", bob.id), admin).await.expect(200);
+    server
+        .put(&eve, &format!("/friends/{}/status", text(&request["id"])), json!({"status": "accepted"}))
+        .await
+        .expect(200);
+    server.post(&bob, &members, add(&[&eve.id])).await.invalid(&[("user_ids[0]", "not_allowed")]);
+    server.post(&ada, &members, add(&[&eve.id])).await.expect(200);
+    // Who is in stays in when the friendship ends.
+    server.delete(&eve, &format!("/friends/{}", text(&request["id"]))).await.expect(204);
+    server.say(&eve, &room, "still here").await;
+}
+
+async fn befriend(server: &Server, one: &Person, other: &Person) {
+    let request = server.post(one, "/friends/request", json!({"user_id": other.id})).await.expect(201);
+    let path = format!("/friends/{}/status", text(&request["id"]));
+    server.put(other, &path, json!({"status": "accepted"})).await.expect(200);
 }
 
 async fn rules_of_messages(store: Store) {

@@ -115,11 +115,18 @@ impl Chat {
         let known = self.inner.storage.users.users(ids).await?;
         let known: std::collections::HashSet<UserId> = known.into_iter().map(|user| user.id).collect();
         let blockers = self.inner.storage.friendships.blockers_among(caller.user, ids).await?;
+        let friends = if self.inner.settings.friends_only {
+            let friends = self.inner.storage.friendships.friend_ids(caller.user).await?;
+            Some(friends.into_iter().collect::<std::collections::HashSet<UserId>>())
+        } else {
+            None
+        };
+        let strange = |id: &UserId| *id != caller.user && friends.as_ref().is_some_and(|friends| !friends.contains(id));
         let mut addable = Vec::new();
         for (index, id) in ids.iter().enumerate() {
             if !known.contains(id) {
                 fields.push(FieldError::new(format!("{field}[{index}]"), FieldCode::Unknown, "is no user"));
-            } else if blockers.contains(id) {
+            } else if blockers.contains(id) || strange(id) {
                 let message = "cannot be added by you";
                 fields.push(FieldError::new(format!("{field}[{index}]"), FieldCode::NotAllowed, message));
             } else if !addable.contains(id) {

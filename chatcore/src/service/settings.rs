@@ -75,7 +75,9 @@ pub struct Settings {
     pub max_reactions: u32,
     /// Further behind than this many events, a resume is answered with a fresh start. Default: 1000.
     pub resume_events: u64,
-    /// Whether only friends may open a direct room. Default: no.
+    /// Sessions per user, at least 1. A login beyond that ends the session that was used longest ago. Default: 100.
+    pub max_sessions_per_user: u32,
+    /// Whether one has to be a friend of somebody to open a direct room with them, or to add them to a group. Default: no.
     pub friends_only: bool,
     /// Logins tried for one account from one address. `None`: unlimited. Default: 10 a minute.
     ///
@@ -133,6 +135,7 @@ impl Settings {
             max_members: 1000,
             max_reactions: 20,
             resume_events: 1000,
+            max_sessions_per_user: 100,
             friends_only: false,
             logins_per_account: Some(RateLimit::new(10, minute)),
             logins_by_strangers: Some(RateLimit::new(100, 5 * minute)),
