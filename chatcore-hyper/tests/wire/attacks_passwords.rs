@@ -42,7 +42,7 @@ async fn login_from(server: &Server, address: &str, login: &str, password: &str)
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn guessing_is_stopped_and_the_owner_is_not() {
-    let server = server(|core| core.logins_per_account = Some(RateLimit::new(5, LONG))).await;
+    let server = server(|core| core.logins_per_account = Some(RateLimit::new(10, LONG))).await;
     server.named("ada").await;
     for name in ["ada", "ADA ", "nobody"] {
         // The same count whether the account exists or not, and whichever way it is spelled.
@@ -67,8 +67,8 @@ async fn guessing_is_stopped_and_the_owner_is_not() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn guessing_from_many_addresses_is_stopped_and_the_owner_is_not() {
     let server = server(|core| {
-        core.logins_per_account = Some(RateLimit::new(5, LONG));
-        core.logins_by_strangers = Some(RateLimit::new(20, LONG));
+        core.logins_per_account = Some(RateLimit::new(10, LONG));
+        core.logins_by_strangers = Some(RateLimit::new(40, LONG));
     })
     .await;
     server.named("ada").await;
@@ -125,6 +125,97 @@ async fn guessing_the_current_password_is_stopped() {
         server.put(&ada, "/auth/password", change("a wrong guess")).await.invalid(&[("current_password", "wrong")]);
     }
     server.put(&ada, "/auth/password", change("correct horse")).await.problem(429, "rate_limited");
+    assert_eq!(server.api.chat().password_hashes() - before, 5);
+}
+
+/// The attempts at one account are those under its username and those under its address together. And whether the one has been stopped tells
+/// nothing of the other, which would be which address belongs to whom: one is answered as any address is that nobody has.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_names_of_an_account_have_its_attempts_together() {
+    let server = server(|core| {
+        core.logins_per_account = Some(RateLimit::new(10, LONG));
+        core.logins_by_strangers = Some(RateLimit::new(40, LONG));
+    })
+    .await;
+    let new = json!({"username": "ada", "email": "ada@example.org", "password": "correct horse"});
+    server.call(Method::POST, "/auth/register", None, Some(&new)).await.expect(201);
+    for (username, address) in
+        [("ada", "ada@example.org"), ("nobody", "nobody@example.org"), ("ada", "eve@example.org")]
+    {
+        // From one address, in turns; every round has one of its own. The third goes on where the first has stopped for the username.
+        let from = if username == "nobody" { "192.0.2.67" } else { "192.0.2.66" };
+        let mut guesses = [Vec::new(), Vec::new()];
+        for _ in 0..10 {
+            for (name, statuses) in [username, address, "ADA", "Ada@Example.org "].into_iter().zip([0, 1, 0, 1]) {
+                let theirs = if statuses == 0 { username } else { address };
+                // Other spellings of the same account count as the same.
+                let name = if name.trim().eq_ignore_ascii_case(theirs) { name } else { theirs };
+                guesses[statuses].push(login_from(&server, from, name, "a wrong guess").await);
+            }
+        }
+        let tried = guesses.map(|statuses| statuses.iter().filter(|status| **status == 401).count());
+        let expected = if address == "eve@example.org" { [0, 5] } else { [5, 5] };
+        assert_eq!(tried, expected, "{username} and {address}");
+    }
+    // From many addresses: as many in all, and neither is what the other one has left.
+    for (username, address) in [("grace", "grace@example.org"), ("no.one", "no.one@example.org")] {
+        if username == "grace" {
+            let new = json!({"username": username, "email": address, "password": "correct horse"});
+            server.call(Method::POST, "/auth/register", None, Some(&new)).await.expect(201);
+        }
+        let mut tried = [0, 0];
+        for n in 0..60 {
+            for (index, name) in [username, address].into_iter().enumerate() {
+                let from = format!("203.0.{index}.{n}");
+                tried[index] += u32::from(login_from(&server, &from, name, "a wrong guess").await == 401);
+            }
+        }
+        assert_eq!(tried, [20, 20], "{username}");
+    }
+}
+
+/// A login with the old password that is under way while the password changes: its password was right when it began, and it waits for the hashing.
+async fn a_login_that_overlaps_a_new_password_gets_nowhere(store: Store) {
+    let server = Server::with(store, |core, _| {
+        // So that there is a time in which a login waits.
+        core.hashing.memory_kib = 1024;
+        core.hashing.workers = 2;
+        core.trust = LONG;
+        core.reconcile_every = LONG / 2;
+    })
+    .await;
+    let ada = server.named("ada").await;
+    let passwords = ["correct horse", "battery staple"];
+    for round in 0..4 {
+        let (old, new) = (passwords[round % 2], passwords[(round + 1) % 2]);
+        let login = json!({"login": "ada", "password": old});
+        let change = json!({"current_password": old, "new_password": new});
+        let logins =
+            futures::future::join_all((0..8).map(|_| server.call(Method::POST, "/auth/login", None, Some(&login))));
+        let (answers, changed) = futures::join!(logins, server.put(&ada, "/auth/password", change.clone()));
+        changed.expect(204);
+        for answer in answers {
+            if answer.status == 401 {
+                answer.problem(401, "unauthenticated");
+                continue;
+            }
+            let tokens = answer.expect(200);
+            server
+                .call(Method::GET, "/auth/me", tokens["access_token"].as_str(), None)
+                .await
+                .problem(401, "unauthenticated");
+            let refresh = json!({"refresh_token": tokens["refresh_token"]});
+            server.call(Method::POST, "/auth/refresh", None, Some(&refresh)).await.problem(401, "unauthenticated");
+        }
+        let sessions = server.get(&ada, "/auth/sessions").await.expect(200);
+        assert_eq!(sessions["items"].as_array().unwrap().len(), 1, "in round {round}: {sessions}");
+        // Who did not get the answer asks again, and that ends what has begun meanwhile.
+        let login = json!({"login": "ada", "password": new});
+        let elsewhere = server.call(Method::POST, "/auth/login", None, Some(&login)).await.expect(200);
+        server.put(&ada, "/auth/password", change).await.expect(204);
+        let token = elsewhere["access_token"].as_str();
+        server.call(Method::GET, "/auth/me", token, None).await.problem(401, "unauthenticated");
+    }
 }
 
 /// A login that is stopped, with how many seconds it says to wait.
@@ -146,7 +237,8 @@ async fn guess_until_stopped(server: &Server, address: impl Fn(u32) -> String) -
 /// What `Retry-After` says is true: after it the right password goes through, and no sooner does a guess.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_end_of_the_wait_is_the_end_of_it() {
-    let short = RateLimit::new(2, Duration::from_secs(6));
+    // Two in that time under one name.
+    let short = RateLimit::new(4, Duration::from_secs(6));
     let server = server(|core| core.logins_per_account = Some(short)).await;
     server.named("ada").await;
     let wait = guess_until_stopped(&server, |_| "192.0.2.66".to_owned()).await;
@@ -158,7 +250,7 @@ async fn the_end_of_the_wait_is_the_end_of_it() {
 /// From an address that nobody knows the owner waits only as long as the guessing goes on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn guessing_from_many_addresses_ends_with_the_guessing() {
-    let short = RateLimit::new(2, Duration::from_secs(6));
+    let short = RateLimit::new(4, Duration::from_secs(6));
     let server = server(|core| core.logins_by_strangers = Some(short)).await;
     server.named("ada").await;
     let wait = guess_until_stopped(&server, |n| format!("192.0.2.{n}")).await;
@@ -215,7 +307,7 @@ async fn what_is_stopped_is_not_hashed() {
     }
     let server = server(|core| {
         core.registrations_per_address = one();
-        core.logins_per_account = Some(RateLimit::new(2, LONG));
+        core.logins_per_account = Some(RateLimit::new(4, LONG));
     })
     .await;
     let ada = server.named("ada").await;

@@ -400,7 +400,8 @@ async fn outsiders_are_forbidden_everything(store: Store) {
 
 async fn limits_say_when_to_come_again(store: Store) {
     let server = Server::with(store, |core, http| {
-        core.logins_per_account = Some(RateLimit::new(3, Duration::from_secs(300)));
+        // Half of them under each name of an account.
+        core.logins_per_account = Some(RateLimit::new(6, Duration::from_secs(300)));
         http.requests_per_user = Some(RateLimit::new(5, Duration::from_secs(300)));
     })
     .await;

@@ -75,6 +75,9 @@ fn taken(taken: Taken) -> Error {
 }
 
 /// What attempts are counted by: the same for every spelling of a login, whether there is such an account or not.
+///
+/// An account has two, its username and its address, and each has half of the attempts. Counted together, those of the one would stop
+/// the other, and so tell which address belongs to which username.
 fn login_key(login: &str) -> String {
     let login = login.trim();
     match Email::parse(login) {

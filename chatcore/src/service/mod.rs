@@ -161,8 +161,8 @@ impl Builder {
         let inner = Inner {
             tokens: Tokens::new(&settings.tokens)?,
             hasher: Hasher::new(settings.hashing)?,
-            logins_by_account: Throttle::new(settings.logins_per_account),
-            logins_by_strangers: Throttle::new(settings.logins_by_strangers),
+            logins_by_account: Throttle::new(settings.logins_per_account.map(RateLimit::half)),
+            logins_by_strangers: Throttle::new(settings.logins_by_strangers.map(RateLimit::half)),
             logins_by_address: Throttle::new(settings.logins_per_address),
             registrations: Throttle::new(settings.registrations_per_address),
             password_changes: Throttle::new(settings.logins_per_account),

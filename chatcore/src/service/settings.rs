@@ -19,6 +19,11 @@ impl RateLimit {
     pub const fn new(burst: u32, per: Duration) -> Self {
         Self { burst, per }
     }
+
+    /// Half of the attempts, at least one, in the same time.
+    pub(crate) fn half(self) -> Self {
+        Self { burst: (self.burst / 2).max(1), ..self }
+    }
 }
 
 /// A key that access tokens are signed with.
@@ -80,6 +85,9 @@ pub struct Settings {
     /// Whether one has to be a friend of somebody to open a direct room with them, or to add them to a group. Default: no.
     pub friends_only: bool,
     /// Logins tried for one account from one address. `None`: unlimited. Default: 10 a minute.
+    ///
+    /// Half of them (rounded down, at least one) under its username and half under its e-mail address, here and in `logins_by_strangers`. They
+    /// are not counted as one, because then the answers would tell which address belongs to which username.
     ///
     /// An address is a network of 64 bits in IPv6, here and below.
     pub logins_per_account: Option<RateLimit>,
