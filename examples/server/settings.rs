@@ -50,7 +50,7 @@ pub(crate) struct Settings {
     #[arg(long, env = "CHATCORE_TRUSTED_PROXIES", default_value = "1", requires = "client_address_header")]
     pub(crate) trusted_proxies: Proxies,
 
-    /// Logins that may be tried for one account from one address, as `COUNT/SECONDS`, or `off`.
+    /// Logins that may be tried for one account from one address, half of them under each of its names, as `COUNT/SECONDS`, or `off`.
     #[arg(long, env = "CHATCORE_LOGINS_PER_ACCOUNT", default_value = "10/60")]
     pub(crate) logins_per_account: Rate,
 
@@ -94,7 +94,11 @@ pub(crate) struct Settings {
     #[arg(long, env = "CHATCORE_ACCESS_TTL", default_value_t = 900, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) access_ttl: u64,
 
-    /// Whether only friends may open a direct room.
+    /// Sessions that one user may have; a login beyond that ends the one that was used longest ago.
+    #[arg(long, env = "CHATCORE_SESSIONS_PER_USER", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) sessions_per_user: u32,
+
+    /// Whether only friends may open a direct room, or add one another to groups.
     #[arg(long, env = "CHATCORE_FRIENDS_ONLY")]
     pub(crate) friends_only: bool,
 
@@ -203,6 +207,7 @@ impl Settings {
         settings.tokens.access_ttl = Duration::from_secs(self.access_ttl);
         settings.hub.connections_per_user = self.connections_per_user;
         settings.connects_per_user = self.connects_per_user.0;
+        settings.max_sessions_per_user = self.sessions_per_user;
         settings.friends_only = self.friends_only;
         settings.logins_per_account = self.logins_per_account.0;
         settings.logins_by_strangers = self.logins_by_strangers.0;

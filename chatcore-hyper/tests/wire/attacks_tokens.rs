@@ -22,6 +22,7 @@ on_every_store!(
     a_refresh_token_works_once,
     a_spent_refresh_token_ends_the_session,
     refresh_tokens_of_others_and_of_no_one,
+    logins_beyond_the_limit_end_the_sessions_used_longest_ago,
 );
 
 /// The secret of the harness's servers.
@@ -366,4 +367,47 @@ async fn refresh_tokens_of_others_and_of_no_one(store: Store) {
     // The session of the one who tried goes on, as does every other one.
     server.get(&eve, "/auth/me").await.expect(200);
     server.login(&ada.name).await;
+}
+
+/// One user's logins cannot fill the store: beyond the limit each ends the session that was used longest ago, tokens and socket and all.
+async fn logins_beyond_the_limit_end_the_sessions_used_longest_ago(store: Store) {
+    let clock = Arc::new(ManualClock::new(SystemClock.now()));
+    let server = Server::at(store, clock.clone(), |core, _| {
+        core.max_sessions_per_user = 3;
+        trusting(core);
+    })
+    .await;
+    let other = server.named("bob").await;
+    let second = || clock.advance(Duration::from_secs(1));
+    let mut sessions = vec![server.named("ada").await];
+    for _ in 0..2 {
+        second();
+        sessions.push(server.login("ada").await);
+    }
+    // The oldest login is the one that was used last.
+    second();
+    let fresh = refresh(&server, &sessions[0].refresh).await.expect(200);
+    let mut socket = server.socket(&sessions[1], "/ws").await;
+    second();
+    sessions.push(server.login("ada").await);
+    refused(&server, "used longest ago", &sessions[1].token).await;
+    refresh(&server, &sessions[1].refresh).await.problem(401, "unauthenticated");
+    socket.bye("revoked", 4401).await;
+    for lives in [0, 2, 3] {
+        server.get(&sessions[lives], "/auth/me").await.expect(200);
+    }
+    // Many at once: as many as may be are left, and those that were told so work.
+    second();
+    let answers = futures::future::join_all((0..8).map(|_| server.login("ada"))).await;
+    let newest = answers.last().unwrap();
+    let mut alive = 0;
+    for person in &answers {
+        alive += u32::from(server.get(person, "/auth/me").await.status == 200);
+    }
+    assert_eq!(alive, 3);
+    server.call(Method::GET, "/auth/me", fresh["access_token"].as_str(), None).await.problem(401, "unauthenticated");
+    let again = server.login(&newest.name).await;
+    let listed = server.get(&again, "/auth/sessions").await.expect(200);
+    assert_eq!(listed["items"].as_array().unwrap().len(), 3, "{listed}");
+    server.get(&other, "/auth/me").await.expect(200);
 }

@@ -7,7 +7,7 @@ use super::error::{AuthFailure, Error, Fields, Result};
 use super::guard::Principal;
 use super::tokens::RefreshToken;
 use crate::hub::{Signal, SignalKind};
-use crate::id::{SessionId, UserId};
+use crate::id::UserId;
 use crate::model::{Account, DeviceName, DisplayName, Email, FieldCode, FieldError, Password, Session, Username};
 use crate::store::{Credentials, NewUser, ProfileChange, Taken};
 use crate::view::UserView;
@@ -142,20 +142,8 @@ impl Chat {
         let Some(credentials) = credentials.filter(|_| matches) else {
             return Err(AuthFailure::Credentials.into());
         };
-        let user = credentials.account.user.id;
-        let now = self.now();
-        let session = Session {
-            id: SessionId::from_uuid(self.new_id()),
-            user,
-            device,
-            created_at: now,
-            last_used_at: now,
-            expires_at: now.plus(self.inner.settings.tokens.refresh_ttl),
-        };
-        let refresh = RefreshToken::random(session.id)?;
-        self.inner.storage.sessions.create(&session, &refresh.hash()).await?;
-        self.inner.familiar.note(user, address, now);
-        self.token_pair(&session, &refresh).await
+        let (chat, user) = (self.clone(), credentials.account.user.id);
+        self.to_its_end(async move { chat.begin_session(user, device, &credentials.password, address).await }).await
     }
 
     async fn find_credentials(&self, login: &str) -> Result<Option<Credentials>> {
@@ -219,15 +207,19 @@ impl Chat {
         if email.is_some() {
             self.inner.email_changes.check(&caller.user)?;
         }
-        let renamed = display_name.is_some();
-        let change = ProfileChange { display_name, email };
-        let updated = self.inner.storage.users.update_profile(caller.user, &change).await?;
-        let account = updated.ok_or(Error::NotFound("user"))?.map_err(taken)?;
-        if renamed {
-            self.tell_user_updated(caller.user).await;
-        }
-        let view = self.own_view(&account);
-        Ok((account, view))
+        let (chat, user) = (self.clone(), caller.user);
+        self.to_its_end(async move {
+            let renamed = display_name.is_some();
+            let change = ProfileChange { display_name, email };
+            let updated = chat.inner.storage.users.update_profile(user, &change).await?;
+            let account = updated.ok_or(Error::NotFound("user"))?.map_err(taken)?;
+            if renamed {
+                chat.tell_user_updated(user).await;
+            }
+            let view = chat.own_view(&account);
+            Ok((account, view))
+        })
+        .await
     }
 
     /// Best effort, as signals are: the change itself has been made.
@@ -250,7 +242,8 @@ impl Chat {
         }
     }
 
-    /// Replaces the caller's password, and ends every other session.
+    /// Replaces the caller's password, and ends every other session. The same change again, by a caller who does not know whether it was
+    /// made, ends them again.
     ///
     /// # Errors
     /// `Invalid`: `current_password` `wrong`, or a rule of [`Password::parse`] on `new_password`. `RateLimited` like a login.
@@ -264,15 +257,30 @@ impl Chat {
         self.inner.password_changes.check(&caller.user)?;
         let credentials = self.inner.storage.users.credentials(caller.user).await?.ok_or(Error::NotFound("user"))?;
         let fits = current.chars().count() <= Password::MAX;
+        let (chat, caller) = (self.clone(), *caller);
         if !fits || !self.inner.hasher.verify(current, Some(&credentials.password)).await? {
-            return Err(Error::field("current_password", FieldCode::Wrong, "is not the current password"));
+            if !fits || !self.is_password_already(caller.user, &new, &credentials).await? {
+                return Err(Error::field("current_password", FieldCode::Wrong, "is not the current password"));
+            }
+            return self.to_its_end(async move { chat.end_other_sessions(&caller).await }).await;
         }
         let hash = self.inner.hasher.hash(&new).await?;
-        if !self.inner.storage.users.replace_password(caller.user, &credentials.password, &hash).await? {
-            return Err(Error::Conflict(Vec::new()));
+        self.to_its_end(async move {
+            // The write first: a login that began before it either sees it, or has made its session before those are ended.
+            if !chat.inner.storage.users.replace_password(caller.user, &credentials.password, &hash).await? {
+                return Err(Error::Conflict(Vec::new()));
+            }
+            chat.end_other_sessions(&caller).await
+        })
+        .await
+    }
+
+    /// Whether a change of the password was made already: by a call that was stopped before it had ended the sessions, or whose answer was
+    /// lost. It is one more guess, and counts as one.
+    async fn is_password_already(&self, user: UserId, new: &Password, credentials: &Credentials) -> Result<bool> {
+        if self.inner.password_changes.check(&user).is_err() {
+            return Ok(false);
         }
-        let ended = self.inner.storage.sessions.end_others(caller.user, caller.session).await?;
-        self.sessions_ended(caller.user, &ended).await;
-        Ok(())
+        self.inner.hasher.verify(new.reveal(), Some(&credentials.password)).await
     }
 }

@@ -61,8 +61,13 @@ impl Chat {
         }
         let id = FriendshipId::from_uuid(self.new_id());
         let request = NewRequest { id, from: caller.user, to, at: self.now() };
-        let requested = self.inner.storage.friendships.request(&request).await?;
-        self.inner.caches.invalidate_pair(caller.user, to);
+        let chat = self.clone();
+        self.to_its_end(async move { chat.request(&request).await }).await
+    }
+
+    async fn request(&self, request: &NewRequest) -> Result<RequestResult> {
+        let requested = self.inner.storage.friendships.request(request).await?;
+        self.inner.caches.invalidate_pair(request.from, request.to);
         let (row, news) = match requested {
             Requested::Created(row) => (row, Some(News::Requested)),
             Requested::Accepted(row) => (row, Some(News::Accepted)),
@@ -72,7 +77,7 @@ impl Chat {
         if let Some(news) = news {
             self.tell_pair(&row, news).await;
         }
-        let friendship = self.friendship_view(caller.user, row).await?;
+        let friendship = self.friendship_view(request.from, row).await?;
         Ok(RequestResult { friendship, created: matches!(news, Some(News::Requested)) })
     }
 
@@ -81,7 +86,12 @@ impl Chat {
     /// # Errors
     /// `NotFound`, `Forbidden` for others than the pair, `Rule` (`own_request`, `not_pending`).
     pub async fn answer_friend(&self, caller: &Principal, id: FriendshipId, accept: bool) -> Result<FriendshipView> {
-        let answered = self.inner.storage.friendships.answer(id, caller.user, accept, self.now()).await?;
+        let (chat, by) = (self.clone(), caller.user);
+        self.to_its_end(async move { chat.answer(id, by, accept).await }).await
+    }
+
+    async fn answer(&self, id: FriendshipId, by: UserId, accept: bool) -> Result<FriendshipView> {
+        let answered = self.inner.storage.friendships.answer(id, by, accept, self.now()).await?;
         let row = match answered.ok_or(Error::NotFound("friendship"))? {
             Answered::Same(row) => row,
             Answered::Changed(row) => {
@@ -91,7 +101,7 @@ impl Chat {
             }
             Answered::Refused(refusal) => return Err(refusal.into()),
         };
-        self.friendship_view(caller.user, row).await
+        self.friendship_view(by, row).await
     }
 
     /// Ends a friendship, or takes a request back.
@@ -99,14 +109,18 @@ impl Chat {
     /// # Errors
     /// `NotFound`, `Forbidden` for others than the pair, `Rule` (`not_friends`).
     pub async fn end_friendship(&self, caller: &Principal, id: FriendshipId) -> Result<()> {
-        match self.inner.storage.friendships.end(id, caller.user).await?.ok_or(Error::NotFound("friendship"))? {
-            Ended::Gone(row) => {
-                self.inner.caches.invalidate_pair(row.requester, row.addressee);
-                self.tell_pair(&row, News::Removed).await;
-                Ok(())
+        let (chat, by) = (self.clone(), caller.user);
+        self.to_its_end(async move {
+            match chat.inner.storage.friendships.end(id, by).await?.ok_or(Error::NotFound("friendship"))? {
+                Ended::Gone(row) => {
+                    chat.inner.caches.invalidate_pair(row.requester, row.addressee);
+                    chat.tell_pair(&row, News::Removed).await;
+                    Ok(())
+                }
+                Ended::Refused(refusal) => Err(refusal.into()),
             }
-            Ended::Refused(refusal) => Err(refusal.into()),
-        }
+        })
+        .await
     }
 
     /// One of the caller's lists, newest first.
@@ -140,16 +154,20 @@ impl Chat {
         if self.inner.storage.users.users(&[user]).await?.is_empty() {
             return Err(Error::NotFound("user"));
         }
-        let blocked = self.inner.storage.friendships.block(caller.user, user, self.now()).await?;
-        self.inner.caches.invalidate_pair(caller.user, user);
-        if blocked.changed {
-            if let Some(row) = blocked.ended {
-                self.tell_pair(&row, News::Removed).await;
+        let (chat, by) = (self.clone(), caller.user);
+        self.to_its_end(async move {
+            let blocked = chat.inner.storage.friendships.block(by, user, chat.now()).await?;
+            chat.inner.caches.invalidate_pair(by, user);
+            if blocked.changed {
+                if let Some(row) = blocked.ended {
+                    chat.tell_pair(&row, News::Removed).await;
+                }
+                let kind = SignalKind::Presence(Presence::HIDDEN);
+                chat.inner.hub.signal_user(user, &Signal::new(None, Some(by), kind).into());
             }
-            let kind = SignalKind::Presence(Presence::HIDDEN);
-            self.inner.hub.signal_user(user, &Signal::new(None, Some(caller.user), kind).into());
-        }
-        Ok(())
+            Ok(())
+        })
+        .await
     }
 
     /// Takes a block back, if there is one.
@@ -160,14 +178,19 @@ impl Chat {
         if user == caller.user {
             return Err(Rule::Itself.into());
         }
-        let known = self.inner.storage.users.users(&[user]).await?;
-        let known = known.first().ok_or(Error::NotFound("user"))?;
-        let changed = self.inner.storage.friendships.unblock(caller.user, known.id).await?;
-        self.inner.caches.invalidate_pair(caller.user, user);
-        if changed {
-            self.tell_presence_again(caller.user, user).await;
+        if self.inner.storage.users.users(&[user]).await?.is_empty() {
+            return Err(Error::NotFound("user"));
         }
-        Ok(())
+        let (chat, by) = (self.clone(), caller.user);
+        self.to_its_end(async move {
+            let changed = chat.inner.storage.friendships.unblock(by, user).await?;
+            chat.inner.caches.invalidate_pair(by, user);
+            if changed {
+                chat.tell_presence_again(by, user).await;
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Whom the caller has blocked, newest first.

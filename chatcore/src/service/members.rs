@@ -120,8 +120,13 @@ impl Chat {
     /// Appends what the room store has recorded and the log does not hold yet, and tells those whom it concerns.
     ///
     /// Any number of nodes may do so at once: an intent's id is its event's key, so it is appended once, and only the one
-    /// whose append it was tells of it.
+    /// whose append it was tells of it. That one goes on to the end, also when its caller stops waiting: nobody else would tell.
     pub(crate) async fn settle(&self, room: RoomId) -> Result<()> {
+        let chat = self.clone();
+        self.to_its_end(async move { chat.settle_now(room).await }).await
+    }
+
+    async fn settle_now(&self, room: RoomId) -> Result<()> {
         let intents = self.inner.storage.rooms.intents(room).await?;
         if intents.is_empty() {
             return Ok(());

@@ -1,5 +1,6 @@
-//! Refreshing, logging out, and the list of one's logins.
+//! Sessions: beginning one, refreshing, logging out, and the list of one's own.
 
+use std::cmp::Reverse;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use super::tokens::RefreshToken;
 use crate::defect::defect;
 use crate::hub::CloseReason;
 use crate::id::{SessionId, UserId};
-use crate::model::{PageKey, Session};
+use crate::model::{DeviceName, PageKey, PasswordHash, Session};
 use crate::store::{Rotated, Rotation};
 use crate::view::Page;
 
@@ -38,19 +39,99 @@ impl Chat {
             expires_at: now.plus(tokens.refresh_ttl),
             grace: tokens.refresh_grace,
         };
-        match self.inner.storage.sessions.rotate(&rotation).await? {
-            Rotated::Fresh(session) => {
-                self.inner.caches.sessions.forget(&session.id);
-                self.inner.familiar.note(session.user, address, now);
-                self.token_pair(&session, &next).await
+        let chat = self.clone();
+        self.to_its_end(async move {
+            match chat.inner.storage.sessions.rotate(&rotation).await? {
+                Rotated::Fresh(session) => {
+                    chat.inner.caches.sessions.forget(&session.id);
+                    chat.inner.familiar.note(session.user, address, now);
+                    chat.token_pair(&session, &next).await
+                }
+                Rotated::Unknown => Err(AuthFailure::Ended.into()),
+                Rotated::Reused(user) => {
+                    tracing::warn!(%user, session = %rotation.session, "a spent refresh token was used: session ended");
+                    chat.sessions_ended(user, &[rotation.session]).await;
+                    Err(AuthFailure::Ended.into())
+                }
             }
-            Rotated::Unknown => Err(AuthFailure::Ended.into()),
-            Rotated::Reused(user) => {
-                tracing::warn!(%user, session = %rotation.session, "a spent refresh token was used: session ended");
-                self.sessions_ended(user, &[rotation.session]).await;
-                Err(AuthFailure::Ended.into())
+        })
+        .await
+    }
+
+    /// Begins a session of a user whose password has been found to be that of the hash `verified`.
+    ///
+    /// Hashing takes time, in which the password may have been changed. So the session is made first, then the hash is read again: a change
+    /// writes first and ends sessions then, so either it is seen here, or it finds the session. Every hash has a salt of its own, so a hash that
+    /// is the same is the same password. No token leaves before that, and a session of which none has left is ended again.
+    pub(crate) async fn begin_session(
+        &self,
+        user: UserId,
+        device: Option<DeviceName>,
+        verified: &PasswordHash,
+        address: Option<IpAddr>,
+    ) -> Result<TokenPair> {
+        let now = self.now();
+        let session = Session {
+            id: SessionId::from_uuid(self.new_id()),
+            user,
+            device,
+            created_at: now,
+            last_used_at: now,
+            expires_at: now.plus(self.inner.settings.tokens.refresh_ttl),
+        };
+        let refresh = RefreshToken::random(session.id)?;
+        let begun = async {
+            self.inner.storage.sessions.create(&session, &refresh.hash()).await?;
+            let stored = self.inner.storage.users.credentials(user).await?;
+            if !stored.is_some_and(|stored| stored.password == *verified) {
+                return Err(AuthFailure::Credentials.into());
+            }
+            self.end_surplus_sessions(user).await?;
+            self.token_pair(&session, &refresh).await
+        };
+        match begun.await {
+            Ok(pair) => {
+                self.inner.familiar.note(user, address, now);
+                Ok(pair)
+            }
+            Err(error) => {
+                if let Err(error) = self.inner.storage.sessions.end(user, session.id).await {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(%user, session = %session.id, error, "a session without tokens was left");
+                }
+                Err(error)
             }
         }
+    }
+
+    /// All sessions of a user, newest first.
+    async fn all_sessions(&self, user: UserId) -> Result<Vec<Session>> {
+        let limit = self.inner.settings.max_sessions_per_user.saturating_add(1);
+        let (mut sessions, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.inner.storage.sessions.list(user, self.now(), after, limit).await?;
+            let more = page.len() >= limit as usize;
+            after = page.last().map(|last| PageKey { at: last.created_at, id: last.id.uuid() });
+            sessions.extend(page);
+            if !more {
+                return Ok(sessions);
+            }
+        }
+    }
+
+    /// Ends the sessions of a user beyond the limit: those that were used longest ago.
+    ///
+    /// All nodes rank them alike, so logins that race end the same ones.
+    async fn end_surplus_sessions(&self, user: UserId) -> Result<()> {
+        let most = self.inner.settings.max_sessions_per_user.max(1) as usize;
+        let mut sessions = self.all_sessions(user).await?;
+        sessions.sort_unstable_by_key(|session| Reverse((session.last_used_at, session.created_at, session.id)));
+        let surplus: Vec<SessionId> = sessions.iter().skip(most).map(|session| session.id).collect();
+        for session in &surplus {
+            self.inner.storage.sessions.end(user, *session).await?;
+        }
+        self.sessions_ended(user, &surplus).await;
+        Ok(())
     }
 
     /// Ends the caller's session. Once it has answered, nothing more goes to the session's sockets.
@@ -58,9 +139,7 @@ impl Chat {
     /// # Errors
     /// Those of the storage alone.
     pub async fn logout(&self, caller: &Principal) -> Result<()> {
-        self.inner.storage.sessions.end(caller.user, caller.session).await?;
-        self.sessions_ended(caller.user, &[caller.session]).await;
-        Ok(())
+        self.end_one(caller.user, caller.session).await.map(drop)
     }
 
     /// Ends one of the caller's sessions.
@@ -68,10 +147,31 @@ impl Chat {
     /// # Errors
     /// `NotFound` when it is not there, or somebody else's.
     pub async fn end_session(&self, caller: &Principal, id: SessionId) -> Result<()> {
-        if !self.inner.storage.sessions.end(caller.user, id).await? {
-            return Err(Error::NotFound("session"));
-        }
-        self.sessions_ended(caller.user, &[id]).await;
+        if self.end_one(caller.user, id).await? { Ok(()) } else { Err(Error::NotFound("session")) }
+    }
+
+    /// Ends a session of that user; answers whether it was there.
+    async fn end_one(&self, user: UserId, id: SessionId) -> Result<bool> {
+        let chat = self.clone();
+        self.to_its_end(async move {
+            let ended = chat.inner.storage.sessions.end(user, id).await?;
+            // Also when it was gone already: a call that failed may have ended it.
+            chat.sessions_ended(user, &[id]).await;
+            Ok(ended)
+        })
+        .await
+    }
+
+    /// Ends all sessions of the caller but the one that calls. For a change that goes on to its end.
+    pub(crate) async fn end_other_sessions(&self, caller: &Principal) -> Result<()> {
+        // Those that are there, and not only those that the store answers: an earlier call that failed may have ended some of them.
+        let mut ended: Vec<SessionId> =
+            self.all_sessions(caller.user).await?.iter().map(|session| session.id).collect();
+        ended.extend(self.inner.storage.sessions.end_others(caller.user, caller.session).await?);
+        ended.retain(|session| *session != caller.session);
+        ended.sort_unstable();
+        ended.dedup();
+        self.sessions_ended(caller.user, &ended).await;
         Ok(())
     }
 

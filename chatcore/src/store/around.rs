@@ -18,22 +18,40 @@ use crate::model::{
 };
 use crate::time::Timestamp;
 
-/// A store that fails as unavailable where it has not answered within the deadline: a server that is frozen, or a network that has gone,
-/// says nothing at all.
-pub(super) struct Within<S: ?Sized> {
-    pub(super) store: Arc<S>,
-    pub(super) deadline: Duration,
+/// What is done around every call of a store.
+pub(crate) trait Around: Send + Sync + 'static {
+    /// Makes the call, or answers without. Calls are named by trait and method, such as `MessageStore::append`.
+    fn around<T: Send>(
+        &self,
+        name: &'static str,
+        call: impl Future<Output = StoreResult<T>> + Send,
+    ) -> impl Future<Output = StoreResult<T>> + Send;
 }
+
+/// A store, each call of which has something around it.
+pub(super) struct Within<S: ?Sized, A> {
+    pub(super) store: Arc<S>,
+    pub(super) around: A,
+}
+
+/// Fails as unavailable where the store has not answered within that time: a server that is frozen, or a network that has gone, says nothing
+/// at all.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deadline(pub(super) Duration);
 
 #[derive(Debug, thiserror::Error)]
 #[error("no answer within {0:?}")]
 struct NoAnswer(Duration);
 
-impl<S: ?Sized> Within<S> {
-    async fn bound<T>(&self, call: impl Future<Output = StoreResult<T>>) -> StoreResult<T> {
-        match tokio::time::timeout(self.deadline, call).await {
+impl Around for Deadline {
+    async fn around<T: Send>(
+        &self,
+        _: &'static str,
+        call: impl Future<Output = StoreResult<T>> + Send,
+    ) -> StoreResult<T> {
+        match tokio::time::timeout(self.0, call).await {
             Ok(answer) => answer,
-            Err(_) => Err(StoreError::unavailable("the database does not answer", NoAnswer(self.deadline))),
+            Err(_) => Err(StoreError::unavailable("the database does not answer", NoAnswer(self.0))),
         }
     }
 }
@@ -57,35 +75,29 @@ pub trait Tap: Send + Sync {
     }
 }
 
-/// A store with a [`Tap`].
 #[cfg(feature = "testing")]
-pub(super) struct Tapped<S: ?Sized> {
-    pub(super) store: Arc<S>,
-    pub(super) tap: Arc<dyn Tap>,
+impl Around for Arc<dyn Tap> {
+    async fn around<T: Send>(
+        &self,
+        name: &'static str,
+        call: impl Future<Output = StoreResult<T>> + Send,
+    ) -> StoreResult<T> {
+        self.before(name).await?;
+        let answer = call.await?;
+        self.after(name).await?;
+        Ok(answer)
+    }
 }
 
-/// Passes every call on, with the bound, or with the tap. A method that the trait has and the list has not does not compile.
+/// Passes every call on, with what is around it. A method that the trait has and the list has not does not compile.
 macro_rules! around {
     ($store:ident { $(async fn $name:ident(&self $(, $argument:ident: $type:ty)*) -> $answer:ty;)* }) => {
         #[async_trait]
-        impl $store for Within<dyn $store> {
+        impl<A: Around> $store for Within<dyn $store, A> {
             $(
                 async fn $name(&self $(, $argument: $type)*) -> $answer {
-                    self.bound(self.store.$name($($argument),*)).await
-                }
-            )*
-        }
-
-        #[cfg(feature = "testing")]
-        #[async_trait]
-        impl $store for Tapped<dyn $store> {
-            $(
-                async fn $name(&self $(, $argument: $type)*) -> $answer {
-                    let call = concat!(stringify!($store), "::", stringify!($name));
-                    self.tap.before(call).await?;
-                    let answer = self.store.$name($($argument),*).await?;
-                    self.tap.after(call).await?;
-                    Ok(answer)
+                    let name = concat!(stringify!($store), "::", stringify!($name));
+                    self.around.around(name, self.store.$name($($argument),*)).await
                 }
             )*
         }
@@ -172,9 +184,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_does_not_answer_is_unavailable() {
-        let store: Arc<dyn UserStore> = Arc::new(MemoryStore::new());
-        let within = Within { store, deadline: Duration::from_secs(3) };
-        let error = within.bound(std::future::pending::<StoreResult<()>>()).await.unwrap_err();
+        let deadline = Deadline(Duration::from_secs(3));
+        let error = deadline.around("UserStore::ping", std::future::pending::<StoreResult<()>>()).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Unavailable);
         assert!(error.retryable());
     }

@@ -30,9 +30,10 @@ mod user;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(crate) use around::Around;
 #[cfg(feature = "testing")]
 pub use around::Tap;
-use around::Within;
+use around::{Deadline, Within};
 pub use error::{StoreError, StoreErrorKind, StoreResult};
 pub use friendship::{Answered, Blocked, Ended, FriendshipList, FriendshipStore, NewRequest, Requested};
 pub use message::{AppendOutcome, Digest, Head, MessageStore, Rejection};
@@ -73,12 +74,17 @@ impl Storage {
     /// The same stores, each call of which fails as unavailable where it has not been answered within `deadline`.
     #[must_use]
     pub fn within(self, deadline: Duration) -> Self {
+        self.around(Deadline(deadline))
+    }
+
+    /// The same stores, with that around each call.
+    pub(crate) fn around<A: Around + Clone>(self, around: A) -> Self {
         Self {
-            users: Arc::new(Within { store: self.users, deadline }),
-            sessions: Arc::new(Within { store: self.sessions, deadline }),
-            friendships: Arc::new(Within { store: self.friendships, deadline }),
-            rooms: Arc::new(Within { store: self.rooms, deadline }),
-            messages: Arc::new(Within { store: self.messages, deadline }),
+            users: Arc::new(Within { store: self.users, around: around.clone() }),
+            sessions: Arc::new(Within { store: self.sessions, around: around.clone() }),
+            friendships: Arc::new(Within { store: self.friendships, around: around.clone() }),
+            rooms: Arc::new(Within { store: self.rooms, around: around.clone() }),
+            messages: Arc::new(Within { store: self.messages, around }),
         }
     }
 
@@ -86,15 +92,7 @@ impl Storage {
     #[cfg(feature = "testing")]
     #[must_use]
     pub fn tapped(self, tap: &Arc<dyn Tap>) -> Self {
-        use around::Tapped;
-
-        Self {
-            users: Arc::new(Tapped { store: self.users, tap: tap.clone() }),
-            sessions: Arc::new(Tapped { store: self.sessions, tap: tap.clone() }),
-            friendships: Arc::new(Tapped { store: self.friendships, tap: tap.clone() }),
-            rooms: Arc::new(Tapped { store: self.rooms, tap: tap.clone() }),
-            messages: Arc::new(Tapped { store: self.messages, tap: tap.clone() }),
-        }
+        self.around(tap.clone())
     }
 
     /// Asks every store whether it answers.

@@ -27,6 +27,7 @@
 //! - Every contract is a function here, in a module for each family, named for what it says.
 //! - [`model`] plays random operations against a store and a naive model of it, and compares every answer.
 //! - [`faults`] puts a load on a store during which something happens to it.
+//! - [`yielding`] and [`dropped_after`] stop a call at each place where it waits.
 //! - [`fixtures`] and [`ManualClock`] serve other tests too.
 //!
 //! Contracts go through [`Storage`](crate::store::Storage), so a mix of stores can be tested as well as one. They never
@@ -39,6 +40,7 @@ pub mod blocks;
 mod clock;
 pub mod concurrency;
 pub mod digests;
+mod dropped;
 pub mod faults;
 pub mod fixtures;
 pub mod friendships;
@@ -55,4 +57,5 @@ mod tools;
 pub mod users;
 
 pub use clock::ManualClock;
+pub use dropped::{dropped_after, yielding};
 pub use suite::{Built, check, conformance};
