@@ -63,6 +63,7 @@ use markers::Markers;
 use supervise::Panics;
 use throttle::Familiar;
 use tokens::Tokens;
+use tokio_util::task::TaskTracker;
 use upkeep::Reconciling;
 
 pub(crate) struct Inner {
@@ -87,6 +88,8 @@ pub(crate) struct Inner {
     connects: Throttle<UserId>,
     familiar: Familiar,
     reconciling: Reconciling,
+    /// Those that go on to their end, see [`Chat::to_its_end`].
+    changes: TaskTracker,
     draining: AtomicBool,
 }
 
@@ -169,6 +172,7 @@ impl Builder {
             email_changes: Throttle::new(settings.email_changes_per_user),
             connects: Throttle::new(settings.connects_per_user),
             familiar: Familiar::default(),
+            changes: TaskTracker::new(),
             storage,
             settings,
             clock,
@@ -277,10 +281,19 @@ impl Chat {
         self.inner.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Drains, and ends all connections, which waits at most `patience` for their transports.
+    /// Drains, ends all connections, and lets the changes that are under way come to their end, those of clients that have gone too. Waits
+    /// at most `patience` for all of that.
     pub async fn shutdown(&self, patience: Duration) {
         self.drain();
-        self.inner.hub.close(self.inner.hub.all(), CloseReason::Restart, patience).await;
+        let closed = self.inner.hub.close(self.inner.hub.all(), CloseReason::Restart, patience);
+        let changed = async {
+            self.inner.changes.close();
+            if tokio::time::timeout(patience, self.inner.changes.wait()).await.is_err() {
+                let left = self.inner.changes.len();
+                tracing::warn!(left, "changes are still being made, and may be left half-way");
+            }
+        };
+        futures::join!(closed, changed);
     }
 }
 

@@ -42,12 +42,12 @@ pub struct RoomStatus {
 
 impl Chat {
     /// Runs a change to its end, also when the caller stops waiting: the steps after the first one must not be left to a sweep
-    /// because somebody closed a browser.
+    /// because somebody closed a browser. [`Chat::shutdown`] waits for it.
     pub(crate) async fn to_its_end<T: Send + 'static>(
         &self,
         change: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
-        tokio::spawn(change).await.map_err(Error::internal)?
+        self.inner.changes.spawn(change).await.map_err(Error::internal)?
     }
 
     /// The direct room of the caller and another; made if there is none yet, one a pair under any race.
