@@ -3,6 +3,7 @@
 use std::pin::pin;
 
 use bytes::{Buf, BufMut as _, Bytes, BytesMut};
+use futures::FutureExt as _;
 use http_body::Body;
 use http_body_util::{BodyExt as _, Full};
 
@@ -10,6 +11,16 @@ use crate::problem::Problem;
 
 /// The body of every response: whole, in memory.
 pub type ResponseBody = Full<Bytes>;
+
+/// The bytes of a response, which are all there.
+pub(crate) fn into_bytes(body: ResponseBody) -> Bytes {
+    match body.collect().now_or_never() {
+        Some(Ok(whole)) => whole.to_bytes(),
+        Some(Err(never)) => match never {},
+        // A body in memory is never waited for.
+        None => Bytes::new(),
+    }
+}
 
 /// So many times the limit is still read of a body that is too large, and dropped. A connection that is closed with bytes unread is reset,
 /// and the sender may never see the answer.

@@ -305,8 +305,8 @@ mod tests {
     }
 
     /// The address that one proxy told in one line.
-    fn told(name: HeaderName, line: &str) -> Option<IpAddr> {
-        read(&by_count(name.clone(), 1), &headers(&name, &[line.as_bytes()]), None).ok()
+    fn told(name: &HeaderName, line: &str) -> Option<IpAddr> {
+        read(&by_count(name.clone(), 1), &headers(name, &[line.as_bytes()]), None).ok()
     }
 
     #[test]
@@ -327,10 +327,10 @@ mod tests {
             ("  203.0.113.9\t", "203.0.113.9"),
             ("::ffff:203.0.113.9", "::ffff:203.0.113.9"),
         ] {
-            assert_eq!(told(list(), spelling), Some(ip(address)), "{spelling}");
+            assert_eq!(told(&list(), spelling), Some(ip(address)), "{spelling}");
             let quoted = if spelling.contains('"') { spelling.to_owned() } else { format!("\"{spelling}\"") };
             for element in [format!("for={quoted}"), format!("proto=https;FOR={quoted};by=\"_a;b,c\"")] {
-                assert_eq!(told(header::FORWARDED, &element), Some(ip(address)), "{element}");
+                assert_eq!(told(&header::FORWARDED, &element), Some(ip(address)), "{element}");
             }
         }
     }
@@ -356,12 +356,12 @@ mod tests {
             "example.org",
             "203.0.113.9 203.0.113.8",
         ] {
-            assert_eq!(told(list(), nothing), None, "{nothing}");
-            assert_eq!(told(header::FORWARDED, &format!("for=\"{nothing}\"")), None, "{nothing}");
+            assert_eq!(told(&list(), nothing), None, "{nothing}");
+            assert_eq!(told(&header::FORWARDED, &format!("for=\"{nothing}\"")), None, "{nothing}");
         }
         for element in ["by=203.0.113.9", "203.0.113.9", "for", "for=203.0.113.9;for=203.0.113.8", "for=\"203.0.113.9"]
         {
-            assert_eq!(told(header::FORWARDED, element), None, "{element}");
+            assert_eq!(told(&header::FORWARDED, element), None, "{element}");
         }
     }
 

@@ -28,9 +28,32 @@ pub struct HttpSettings {
     pub body_limit: usize,
     /// Time for a request, from its head to the answer. Default: 30 s.
     pub request_timeout: Duration,
-    /// Time for a request's head, for [`serve`](crate::serve): from the connection or the answer before on. An HTTP/2 connection that does not answer a
-    /// ping within it is closed. Default: 10 s.
+    /// Time for a request's head, for [`Connections`](crate::Connections): from the connection or the answer before on; also for a TLS handshake. An
+    /// HTTP/2 connection that does not answer a ping within it is closed. Default: 10 s.
     pub header_timeout: Duration,
+    /// Time for a client to take an answer, for [`Connections`](crate::Connections): what it does not take ends its connection. Default: 60 s.
+    pub write_timeout: Duration,
+    /// Time without a request after which a connection is closed, for [`Connections`](crate::Connections). Pings do not count, sockets are not
+    /// idle. Default: 60 s.
+    pub idle_timeout: Duration,
+    /// How long a connection that the server closes is still read, for [`Connections`](crate::Connections), so that the last answer arrives.
+    /// Default: 1 s.
+    pub linger_timeout: Duration,
+    /// Connections at once, sockets included, for [`Connections`](crate::Connections). Each takes a file descriptor. Default: 10,000.
+    pub connections: usize,
+    /// Connections of one address that have not brought a request with a good token yet, for [`Connections`](crate::Connections). Trusted proxies
+    /// have no such limit. Default: 256.
+    pub connections_per_address: usize,
+    /// Connections of one user, sockets included, for [`Connections`](crate::Connections). Default: 64; should be above the sockets of a user.
+    pub connections_per_user: usize,
+    /// Requests at once on one HTTP/2 connection, for [`Connections`](crate::Connections). Default: 64.
+    pub http2_streams: u32,
+    /// Bytes of answers that one client (a user, or an address without a good token) has not taken yet, under any server; further requests are
+    /// answered with 429. One answer is always within it. Default: 4 MiB.
+    pub unsent_bytes_per_client: usize,
+    /// The same for all clients together; further requests are answered with 503. One client may hold a quarter of what is free, so there is
+    /// room for others until very many take nothing. At least some times the largest answer. Default: 64 MiB.
+    pub unsent_bytes: usize,
     /// Origins beside which a handshake from a browser is refused. Default: the own one.
     pub origins: AllowedOrigins,
     /// Where the client's address is read. Default: the connection's peer.
@@ -65,6 +88,15 @@ impl Default for HttpSettings {
             body_limit: 64 * 1024,
             request_timeout: Duration::from_secs(30),
             header_timeout: ten,
+            write_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(60),
+            linger_timeout: Duration::from_secs(1),
+            connections: 10_000,
+            connections_per_address: 256,
+            connections_per_user: 64,
+            http2_streams: 64,
+            unsent_bytes_per_client: 4 * 1024 * 1024,
+            unsent_bytes: 64 * 1024 * 1024,
             origins: AllowedOrigins::Own,
             client_address: ClientAddress::Peer,
             requests_per_user: Some(RateLimit::new(200, ten)),

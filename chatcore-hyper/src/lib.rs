@@ -16,11 +16,11 @@
 
 mod body;
 mod client_address;
+mod connections;
 mod dto;
 mod http_settings;
 mod number;
 mod openapi;
-mod opening;
 mod origin;
 mod page;
 mod problem;
@@ -31,10 +31,12 @@ mod schema;
 mod serve;
 mod service;
 mod time;
+mod unsent;
 mod ws;
 
 pub use body::ResponseBody;
 pub use client_address::{ClientAddress, ProxyHeader, TrustedProxies};
+pub use connections::{Admitted, ConnectionEnd, ConnectionStats, Connections};
 pub use http_settings::{AllowedOrigins, HttpSettings};
 pub use ipnet::IpNet;
 pub use openapi::openapi;

@@ -10,6 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::body::ResponseBody;
+use crate::unsent::Over;
 
 /// What an error says on the wire, over HTTP and in an `error` frame alike. Boxed, since most results carry none.
 #[derive(Debug, Clone)]
@@ -125,6 +126,35 @@ impl Problem {
             "the request took too long; its outcome may be unknown",
         );
         problem.0.retry_after = Some(after);
+        problem
+    }
+
+    /// To a client that has not taken the answers before.
+    pub(crate) fn unsent(over: Over) -> Self {
+        let (status, code, title, detail) = match over {
+            Over::Client => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "rate_limited",
+                "Too many requests",
+                "too many answers wait to be taken: read those of earlier requests first",
+            ),
+            Over::Server => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                "Temporarily unavailable",
+                "too many answers wait to be taken by all clients together",
+            ),
+        };
+        let mut problem = Self::new(status, code, title, detail);
+        problem.0.retry_after = Some(Duration::from_secs(1));
+        problem
+    }
+
+    /// To a user whose connections are too many, and all busy.
+    pub(crate) fn connections() -> Self {
+        let detail = "too many connections of this user are busy";
+        let mut problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Too many requests", detail);
+        problem.0.retry_after = Some(Duration::from_secs(1));
         problem
     }
 

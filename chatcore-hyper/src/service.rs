@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use bytes::Buf;
 use chatcore::id::UserId;
-use chatcore::service::{AuthFailure, ClientKey, Throttle};
+use chatcore::service::{AuthFailure, ClientKey, Principal, Throttle};
 use chatcore::{Chat, Error};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body;
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
@@ -21,12 +21,14 @@ use tracing::Instrument;
 
 use crate::body::{self, ResponseBody};
 use crate::client_address::ClientAddresses;
+use crate::connections::{ConnectionHandle, Connections};
 use crate::http_settings::HttpSettings;
 use crate::origin;
 use crate::problem::Problem;
 use crate::request::{Call, Reply, parse_query};
 use crate::rest;
 use crate::router::{Access, Router, Target};
+use crate::unsent::{Holder, Permit, Unsent};
 use crate::ws;
 
 /// The peer's address, which a server puts among a request's extensions so that attempts are counted by it.
@@ -48,6 +50,8 @@ pub struct ApiStats {
     pub events: u64,
     /// Frames read.
     pub frames: u64,
+    /// Bytes of answers that clients have not taken yet, and those set aside for requests under way.
+    pub unsent_bytes: u64,
 }
 
 #[derive(Default)]
@@ -68,6 +72,8 @@ pub(crate) struct Shared {
     by_user: Throttle<UserId>,
     by_address: Throttle<ClientKey>,
     addresses: ClientAddresses,
+    connections: Connections,
+    unsent: Unsent,
 }
 
 /// REST, WebSocket, OpenAPI: a [`Service`] over `http` types, for any body. Cheap to clone.
@@ -90,6 +96,8 @@ impl Api {
             by_user: Throttle::new(settings.requests_per_user),
             by_address: Throttle::new(settings.requests_per_address),
             addresses: ClientAddresses::new(settings.client_address.clone()),
+            connections: Connections::new(&settings),
+            unsent: Unsent::new(settings.unsent_bytes_per_client, settings.unsent_bytes),
             counters: Counters::default(),
             sockets: TaskTracker::new(),
             chat,
@@ -108,11 +116,27 @@ impl Api {
         &self.shared.settings
     }
 
+    /// The connections that [`serve`](crate::serve()) serves it on, or a host's own server.
+    pub fn connections(&self) -> &Connections {
+        &self.shared.connections
+    }
+
+    /// Counts an answer of the host's own as bytes that the client has not taken yet, together with the answers of the API. Over the limit, 429 or
+    /// 503 takes its place. For answers that take memory, such as metrics; static bytes take none.
+    pub fn count_unsent<B>(&self, request: &Request<B>, response: Response<ResponseBody>) -> Response<ResponseBody> {
+        let holder = Holder::Client(self.client_address(request).into());
+        self.hold(response, None, holder, false, || request_id(request.headers(), &self.shared.chat))
+    }
+
     /// Sizes of the maps that grow with what clients do, by name, the core's included, for a host's metrics.
     pub fn map_sizes(&self) -> Vec<(&'static str, usize)> {
         let mut sizes = self.shared.chat.map_sizes();
         sizes.push(("requests_by_user", self.shared.by_user.len()));
         sizes.push(("requests_by_address", self.shared.by_address.len()));
+        let connections = self.shared.connections.stats();
+        sizes.push(("connections", connections.open));
+        sizes.push(("connection_shares", connections.shares));
+        sizes.push(("unsent_bytes_by_client", self.shared.unsent.held().1));
         sizes
     }
 
@@ -125,6 +149,7 @@ impl Api {
             sockets: load(&counters.sockets),
             events: load(&counters.events),
             frames: load(&counters.frames),
+            unsent_bytes: self.shared.unsent.held().0 as u64,
         }
     }
 
@@ -146,14 +171,58 @@ impl Api {
         let origin = request.headers().get(header::ORIGIN).cloned();
         let authority = request.uri().authority().map(|authority| authority.as_str().to_owned());
         let allowed = self.shared.settings.origins.allows(request.headers(), authority.as_deref());
+        let address = self.client_address(&request);
         let preflight = request.method() == Method::OPTIONS;
-        let reply =
-            if preflight { self.preflight(request.uri().path(), allowed) } else { self.route(request, allowed).await };
-        let mut response = reply.unwrap_or_else(|problem| problem.into_response(request_id));
+        let changes = !request.method().is_safe();
+        let mut permit = None;
+        let reply = match preflight {
+            true => self.preflight(request.uri().path(), allowed),
+            false => self.route(request, allowed, address, &mut permit).await,
+        };
+        // What has been done is told, whatever that takes.
+        let has_to_be_told = changes && reply.is_ok();
+        let response = reply.unwrap_or_else(|problem| problem.into_response(request_id));
+        let holder = Holder::Client(address.into());
+        let mut response = self.hold(response, permit, holder, has_to_be_told, || request_id.to_owned());
         if let Some(origin) = origin.filter(|_| allowed) {
             origin::add_cors(response.headers_mut(), &origin);
         }
         response
+    }
+
+    /// Counts the bytes of an answer until the client has taken them. Without a permit they count for `holder`.
+    fn hold(
+        &self,
+        response: Response<ResponseBody>,
+        permit: Option<Permit>,
+        holder: Holder,
+        has_to_be_told: bool,
+        request_id: impl FnOnce() -> String,
+    ) -> Response<ResponseBody> {
+        let unsent = &self.shared.unsent;
+        let (head, body) = response.into_parts();
+        let bytes = body::into_bytes(body);
+        if bytes.is_empty() {
+            return Response::from_parts(head, ResponseBody::default());
+        }
+        let holder = permit.as_ref().map_or(holder, Permit::holder);
+        let held = match permit.map_or_else(|| unsent.reserve(holder), Ok) {
+            Ok(permit) if has_to_be_told => Ok(permit.hold_always(bytes)),
+            Ok(permit) => permit.hold(bytes),
+            Err(over) => Err(over),
+        };
+        let over = match held {
+            Ok(bytes) => return Response::from_parts(head, bytes.into()),
+            Err(over) => over,
+        };
+        let (mut head, body) = Problem::unsent(over).into_response(&request_id()).into_parts();
+        let explained = unsent.reserve(holder).and_then(|permit| permit.hold(body::into_bytes(body)));
+        let body = explained.unwrap_or_else(|_| {
+            // There is no room for the explanation either; a head alone is not kept for a client that takes nothing.
+            head.headers.remove(header::CONTENT_TYPE);
+            bytes::Bytes::new()
+        });
+        Response::from_parts(head, body.into())
     }
 
     fn preflight(&self, path: &str, allowed: bool) -> Reply {
@@ -170,7 +239,13 @@ impl Api {
         Ok(response)
     }
 
-    async fn route<B>(&self, mut request: Request<B>, origin_allowed: bool) -> Reply
+    async fn route<B>(
+        &self,
+        mut request: Request<B>,
+        origin_allowed: bool,
+        address: Option<IpAddr>,
+        permit: &mut Option<Permit>,
+    ) -> Reply
     where
         B: Body + Send + 'static,
         B::Data: Buf + Send,
@@ -179,26 +254,30 @@ impl Api {
         let (params, routes) = self.shared.router.find(request.uri().path())?;
         let route = Target::choose(routes, request.method())?;
         let query = request.uri().query().map(parse_query).transpose()?.unwrap_or_default();
-        let address = self.client_address(&request);
+        let mut call = Call {
+            chat: self.shared.chat.clone(),
+            caller: None,
+            params,
+            query,
+            headers: HeaderMap::new(),
+            body: bytes::Bytes::new(),
+            address,
+        };
         match route.target {
             Target::Socket => {
                 if !origin_allowed {
                     return Err(Problem::forbidden_origin());
                 }
-                let call = Call {
-                    chat: self.shared.chat.clone(),
-                    caller: None,
-                    params,
-                    query,
-                    headers: request.headers().clone(),
-                    body: bytes::Bytes::new(),
-                    address,
-                };
-                ws::handshake(self, &mut request, call).await
+                call.headers = request.headers().clone();
+                let reply = ws::handshake(self, &mut request, call).await;
+                if let (Ok(_), Some(connection)) = (&reply, request.extensions().get::<ConnectionHandle>()) {
+                    connection.upgrade();
+                }
+                reply
             }
             Target::Rest(access, handler) => {
                 let timeout = self.shared.settings.request_timeout;
-                let work = self.rest(request, params, query, address, access, handler);
+                let work = self.rest(request, call, access, handler, permit);
                 match tokio::time::timeout(timeout, work).await {
                     Ok(reply) => reply,
                     Err(_) => Err(Problem::timed_out(Duration::from_secs(1))),
@@ -210,31 +289,34 @@ impl Api {
     async fn rest<B>(
         &self,
         request: Request<B>,
-        params: Vec<(String, String)>,
-        query: Vec<(String, String)>,
-        address: Option<IpAddr>,
+        mut call: Call,
         access: Access,
         handler: crate::router::Handler,
+        permit: &mut Option<Permit>,
     ) -> Reply
     where
         B: Body + Send + 'static,
         B::Data: Buf + Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let caller = match access {
+        let holder = match access {
             Access::Open => {
-                self.throttle_address(address)?;
-                None
+                self.throttle_address(call.address)?;
+                Holder::Client(call.address.into())
             }
-            Access::Token => Some(self.authenticate(request.headers(), address).await?),
+            Access::Token => {
+                let caller = call.caller.insert(self.authenticate(request.headers(), call.address).await?);
+                self.signed_in(request.extensions(), caller.user)?;
+                self.shared.by_user.check(&caller.user)?;
+                Holder::User(caller.user)
+            }
         };
-        if let Some(caller) = &caller {
-            self.shared.by_user.check(&caller.user)?;
-        }
+        // Before anything is done for a client that does not take the answers.
+        *permit = Some(self.shared.unsent.reserve(holder).map_err(Problem::unsent)?);
         let (head, body) = request.into_parts();
-        let body = body::read(body, self.shared.settings.body_limit).await?;
-        let headers = head.headers;
-        handler(Call { chat: self.shared.chat.clone(), caller, params, query, headers, body, address }).await
+        call.body = body::read(body, self.shared.settings.body_limit).await?;
+        call.headers = head.headers;
+        handler(call).await
     }
 
     /// Counts a request of nobody known against its address.
@@ -242,12 +324,20 @@ impl Api {
         Ok(self.shared.by_address.check(&address.into())?)
     }
 
-    /// Whom the request's token stands for.
+    /// Counts the connection that a request came over for the user who sent it.
+    pub(crate) fn signed_in(&self, extensions: &Extensions, user: UserId) -> Result<(), Problem> {
+        match extensions.get::<ConnectionHandle>() {
+            Some(connection) if !connection.sign_in(user) => Err(Problem::connections()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The user that the request's token stands for.
     pub(crate) async fn authenticate(
         &self,
         headers: &HeaderMap,
         address: Option<IpAddr>,
-    ) -> Result<chatcore::service::Principal, Problem> {
+    ) -> Result<Principal, Problem> {
         let authenticated = match bearer(headers) {
             Some(token) => self.shared.chat.authenticate(token).await,
             None => Err(Error::Unauthenticated(AuthFailure::Missing)),

@@ -105,6 +105,9 @@ pub(crate) async fn handshake<B: Send>(api: &Api, request: &mut Request<B>, call
         Err(problem) if !tells_by_socket => return Err(problem),
         opened => opened.map(Box::new),
     };
+    if let Ok(opened) = &opened {
+        api.signed_in(request.extensions(), opened.caller.user)?;
+    }
     let upgrade = hyper::upgrade::on(request);
     let shared = api.shared.clone();
     let settings = shared.settings.clone();

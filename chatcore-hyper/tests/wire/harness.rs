@@ -193,6 +193,8 @@ pub(crate) fn settings() -> (Settings, HttpSettings) {
         requests_per_user: None,
         requests_per_address: None,
         frames_per_second: 1_000_000,
+        connections_per_address: 100_000,
+        connections_per_user: 100_000,
         ..HttpSettings::default()
     };
     (core, http)

@@ -15,6 +15,7 @@ mod errors;
 mod halves;
 mod harness;
 mod hostile;
+mod hostile_answers;
 mod hostile_connections;
 mod hostile_crowds;
 mod hostile_frames;

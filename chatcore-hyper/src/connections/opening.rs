@@ -15,7 +15,7 @@ use tokio::time::Sleep;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A stream whose reads fail when its version is still unknown after a time.
-pub(crate) struct Opening<S> {
+pub(super) struct Opening<S> {
     stream: S,
     /// Gone once the version is known.
     deadline: Option<Pin<Box<Sleep>>>,
@@ -24,7 +24,7 @@ pub(crate) struct Opening<S> {
 }
 
 impl<S> Opening<S> {
-    pub(crate) fn new(stream: S, time: Duration) -> Self {
+    pub(super) fn new(stream: S, time: Duration) -> Self {
         Self { stream, deadline: Some(Box::pin(tokio::time::sleep(time))), matched: 0 }
     }
 
