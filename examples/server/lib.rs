@@ -2,6 +2,7 @@
 //!
 //! `cargo run --release --example server -- --help` lists the settings.
 
+mod files;
 mod logs;
 mod metrics;
 mod secret;
@@ -72,7 +73,13 @@ async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
     let secret = secret::load(&settings)?;
     let opened = store::open(&settings.store, settings.messages.as_ref()).await?;
     let chat = Chat::builder(opened.storage.clone(), settings.core(secret)).start()?;
-    let api = Api::new(chat, settings.http());
+    let mut http = settings.http();
+    let files = files::raise_limit();
+    if http.connections > files {
+        tracing::warn!(wanted = http.connections, possible = files, "fewer connections than --connections says");
+        http.connections = files;
+    }
+    let api = Api::new(chat, http);
     let listener = TcpListener::bind(settings.listen)
         .await
         .map_err(|error| io::Error::new(error.kind(), format!("--listen {}: {error}", settings.listen)))?;

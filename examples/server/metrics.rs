@@ -11,6 +11,8 @@ pub(crate) fn text(api: &Api) -> String {
     let mut registry = Registry::with_prefix("chatcore");
     let hub = api.chat().stats();
     let stats = api.stats();
+    let connections = api.connections().stats();
+    let number = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
     let gauges = [
         ("connections", "Live connections", hub.connections),
         ("users_present", "Users with a connection, or without one for a few seconds", hub.users),
@@ -20,10 +22,30 @@ pub(crate) fn text(api: &Api) -> String {
     for (name, help, value) in gauges {
         registry.register(name, help, ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)));
     }
+    let gauges = [
+        ("http_connections", "Connections of all kinds, sockets included", number(connections.open)),
+        (
+            "unsent_bytes",
+            "Bytes of answers that clients have not taken yet, and those set aside for requests under way",
+            i64::try_from(stats.unsent_bytes).unwrap_or(i64::MAX),
+        ),
+    ];
+    for (name, help, value) in gauges {
+        registry.register(name, help, ConstGauge::new(value));
+    }
+    for (map, entries) in api.map_sizes() {
+        registry.sub_registry_with_label(("map".into(), map.into())).register(
+            "map_entries",
+            "Entries of the maps that grow with what clients do",
+            ConstGauge::new(number(entries)),
+        );
+    }
     let counters = [
         ("signals_dropped", "Signals that a connection did not take in time", hub.signals_dropped),
         ("event_frames", "Event frames written", stats.events),
         ("frames_read", "Frames read", stats.frames),
+        ("connections_refused", "Connections refused because all were busy", connections.refused),
+        ("connections_gave_way", "Idle connections ended to make room for others", connections.gave_way),
     ];
     for (name, help, value) in counters {
         registry.register(name, help, ConstCounter::new(value));

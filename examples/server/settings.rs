@@ -86,6 +86,30 @@ pub(crate) struct Settings {
     #[arg(long, env = "CHATCORE_CONNECTS_PER_USER", default_value = "128/60")]
     pub(crate) connects_per_user: Rate,
 
+    /// Connections at once, sockets included. Each takes a file descriptor.
+    #[arg(long, env = "CHATCORE_CONNECTIONS", default_value_t = 10_000)]
+    pub(crate) connections: usize,
+
+    /// Connections of one address that is no trusted proxy, without those of people who are logged in.
+    #[arg(long, env = "CHATCORE_CONNECTIONS_PER_ADDRESS", default_value_t = 256)]
+    pub(crate) connections_per_address: usize,
+
+    /// Seconds that a client may take to read an answer.
+    #[arg(long, env = "CHATCORE_WRITE_TIMEOUT", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) write_timeout: u64,
+
+    /// Seconds after which a connection without a request is closed. Sockets are not idle.
+    #[arg(long, env = "CHATCORE_IDLE_TIMEOUT", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) idle_timeout: u64,
+
+    /// KiB of answers that one client has not read yet.
+    #[arg(long, env = "CHATCORE_UNSENT_KIB_PER_CLIENT", default_value_t = 4 * 1024)]
+    pub(crate) unsent_kib_per_client: usize,
+
+    /// KiB of answers that all clients together have not read yet.
+    #[arg(long, env = "CHATCORE_UNSENT_KIB", default_value_t = 64 * 1024)]
+    pub(crate) unsent_kib: usize,
+
     /// Milliseconds between two pings of a socket.
     #[arg(long, env = "CHATCORE_HEARTBEAT_MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(100..))]
     pub(crate) heartbeat_ms: u64,
@@ -232,6 +256,14 @@ impl Settings {
             requests_per_user: self.requests_per_user.0,
             requests_per_address: self.requests_per_address.0,
             frames_per_second: self.frames_per_second,
+            connections: self.connections,
+            connections_per_address: self.connections_per_address,
+            // Beside sockets, browsers open six connections to a host.
+            connections_per_user: self.connections_per_user.saturating_add(32),
+            write_timeout: Duration::from_secs(self.write_timeout),
+            idle_timeout: Duration::from_secs(self.idle_timeout),
+            unsent_bytes_per_client: self.unsent_kib_per_client.saturating_mul(1024),
+            unsent_bytes: self.unsent_kib.saturating_mul(1024),
             heartbeat: Duration::from_millis(self.heartbeat_ms),
             ..HttpSettings::default()
         }

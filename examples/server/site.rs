@@ -1,5 +1,6 @@
 //! What stands in front of the API: the page, and `/metrics`.
 
+use std::borrow::Cow;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -44,7 +45,7 @@ impl Service<Request<Incoming>> for Site {
     }
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        let answer = (request.method() == Method::GET).then(|| self.own(request.uri().path())).flatten();
+        let answer = (request.method() == Method::GET).then(|| self.own(&request)).flatten();
         match answer {
             Some(response) => futures::future::Either::Left(std::future::ready(Ok(response))),
             None => futures::future::Either::Right(self.api.call(request)),
@@ -54,16 +55,23 @@ impl Service<Request<Incoming>> for Site {
 
 impl Site {
     /// The answer to a path that is not the API's.
-    fn own(&self, path: &str) -> Option<Response<ResponseBody>> {
+    fn own(&self, request: &Request<Incoming>) -> Option<Response<ResponseBody>> {
+        let path = request.uri().path();
         if path == "/metrics" {
-            return Some(respond("text/plain; version=0.0.4; charset=utf-8", metrics::text(&self.api).into()));
+            let response = respond("text/plain; version=0.0.4; charset=utf-8", metrics::text(&self.api).into());
+            return Some(self.api.count_unsent(request, response));
         }
         let name = if path == "/" { "index.html" } else { path.trim_start_matches('/') };
         let EmbeddedFile { data, .. } = Page::get(name)?;
-        let mut response = respond(media_type(name), Bytes::from(data.into_owned()));
+        let (bytes, in_memory) = match data {
+            Cow::Borrowed(data) => (Bytes::from_static(data), false),
+            Cow::Owned(data) => (Bytes::from(data), true),
+        };
+        let mut response = respond(media_type(name), bytes);
         response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        Some(response)
+        // What is in the program already takes no memory, however many have yet to read it.
+        Some(if in_memory { self.api.count_unsent(request, response) } else { response })
     }
 }
 
