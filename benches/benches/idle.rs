@@ -36,10 +36,18 @@ async fn serve() {
     settings.hashing.memory_kib = 64;
     settings.hashing.iterations = 1;
     settings.logins_per_account = None;
+    settings.logins_per_address = None;
+    settings.registrations_per_address = None;
     settings.hub.connections_per_user = SOCKETS;
     settings.connects_per_user = None;
     let chat = Chat::builder(Storage::single(Arc::new(MemoryStore::new())), settings).start().unwrap();
-    let http = HttpSettings { requests_per_address: None, requests_per_user: None, ..HttpSettings::default() };
+    let http = HttpSettings {
+        requests_per_address: None,
+        requests_per_user: None,
+        connections_per_address: SOCKETS,
+        connections_per_user: SOCKETS,
+        ..HttpSettings::default()
+    };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     println!("{}", listener.local_addr().unwrap());
     for n in 0..PEOPLE {

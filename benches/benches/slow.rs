@@ -49,6 +49,7 @@ async fn serve() {
         requests_per_address: None,
         requests_per_user: None,
         frames_per_second: 1_000_000,
+        connections_per_user: SOCKETS + 1,
         // A socket that does not read does not answer pings either.
         heartbeat: Duration::from_secs(600),
         ..HttpSettings::default()
