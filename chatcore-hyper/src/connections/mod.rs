@@ -46,7 +46,7 @@ const HTTP2_STREAM_WINDOW: u32 = 64 * 1024;
 const HTTP2_SEND_BUFFER: usize = 64 * 1024;
 /// Requests that a client took back before they were looked at, or that the server did, after which an HTTP/2 connection is ended
 /// (CVE-2023-44487).
-const HTTP2_RESETS: usize = 32;
+const HTTP2_RESETS: usize = 16;
 /// Bytes of a request's head.
 const HEAD_BYTES: u32 = 16 * 1024;
 
