@@ -41,7 +41,8 @@ async fn post(chat: &Chat, who: &Principal, room: RoomId, body: &str) -> Seq {
 async fn bodies(connection: &mut Connection, to: Seq) -> Vec<Option<String>> {
     let mut bodies = Vec::new();
     loop {
-        let Delivery::News { events, .. } = connection.next().await else { panic!("it ends") };
+        let next = tokio::time::timeout(Duration::from_secs(60), connection.next()).await.expect("nothing comes");
+        let Delivery::News { events, .. } = next else { panic!("it ends") };
         for logged in events {
             if let EventKind::Posted(posted) = &logged.event().kind {
                 bodies.push(posted.body.as_ref().map(|body| body.as_str().to_owned()));

@@ -231,9 +231,12 @@ async fn what_another_node_appends_is_looked_at_even_if_nobody_reads() {
     store.append(&elsewhere, 20).await.unwrap();
     let topic = hub.existing_topic(room(1)).unwrap();
     hub.note_heads([(room(1), 7)]);
-    while topic.head_seen() != (7, 7) {
-        tokio::task::yield_now().await;
-    }
+    let looked_at = async {
+        while topic.head_seen() != (7, 7) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), looked_at).await.expect("nobody looks");
     assert_eq!(topic.bodies(), [1, 4, 6, 7], "and not that of 2");
     assert_eq!(hub.members_listening(room(1)), []);
     let used = hub.stats().tail_bytes;
