@@ -37,7 +37,9 @@ ROOT = Path(__file__).resolve().parent.parent
 SECRET = "a secret of the fixtures, which protects nobody"
 PASSWORD = "correct horse"
 UNLIMITED = [
-    "logins-per-account", "logins-by-strangers", "logins-per-address", "registrations-per-address", "requests-per-user", "requests-per-address",
+    "logins-per-account", "logins-by-strangers", "logins-per-address", "registrations-per-address", "requests-per-address",
+    # Of the release before: requests-per-user.
+    "work-per-user",
 ]  # fmt: skip
 # A spent refresh token may be repeated for so long.
 GRACE_S = 30

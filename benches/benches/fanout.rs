@@ -99,6 +99,7 @@ async fn person(chat: &Chat, name: &str) -> (Principal, String) {
 /// chatcore over its memory store: stored, numbered, delivered. Deliveries a second, and bytes a frame.
 async fn chatcore_run() -> (f64, usize) {
     let mut settings = Settings::new(AccessSecret::new([7; 32]).unwrap());
+    settings.work_per_user = None;
     settings.hashing.memory_kib = 64;
     settings.hashing.iterations = 1;
     settings.logins_per_address = None;

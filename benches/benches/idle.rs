@@ -33,6 +33,7 @@ fn main() {
 /// The server: prints its address and then a token a line, and serves until its standard input ends.
 async fn serve() {
     let mut settings = Settings::new(AccessSecret::new([7; 32]).unwrap());
+    settings.work_per_user = None;
     settings.hashing.memory_kib = 64;
     settings.hashing.iterations = 1;
     settings.logins_per_account = None;
@@ -43,7 +44,6 @@ async fn serve() {
     let chat = Chat::builder(Storage::single(Arc::new(MemoryStore::new())), settings).start().unwrap();
     let http = HttpSettings {
         requests_per_address: None,
-        requests_per_user: None,
         connections_per_address: SOCKETS,
         connections_per_user: SOCKETS,
         ..HttpSettings::default()

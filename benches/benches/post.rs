@@ -73,6 +73,7 @@ async fn run() {
     let folder = tempfile::tempdir().unwrap();
     let store = SqliteStore::connect(&format!("sqlite:{}", folder.path().join("chat.db").display())).await.unwrap();
     let mut settings = Settings::new(AccessSecret::new([7; 32]).unwrap());
+    settings.work_per_user = None;
     settings.hashing.memory_kib = 64;
     settings.hashing.iterations = 1;
     let chat = Chat::builder(store.storage(), settings).start().unwrap();

@@ -40,6 +40,7 @@ async fn serve() {
     let folder = tempfile::tempdir().unwrap();
     let store = SqliteStore::connect(&format!("sqlite:{}", folder.path().join("chat.db").display())).await.unwrap();
     let mut settings = Settings::new(AccessSecret::new([7; 32]).unwrap());
+    settings.work_per_user = None;
     settings.hashing.memory_kib = 64;
     settings.hashing.iterations = 1;
     settings.hub.connections_per_user = SOCKETS + 1;
@@ -47,7 +48,6 @@ async fn serve() {
     let chat = Chat::builder(store.storage(), settings).start().unwrap();
     let http = HttpSettings {
         requests_per_address: None,
-        requests_per_user: None,
         frames_per_second: 1_000_000,
         connections_per_user: SOCKETS + 1,
         // A socket that does not read does not answer pings either.

@@ -58,8 +58,6 @@ pub struct HttpSettings {
     pub origins: AllowedOrigins,
     /// Where the client's address is read. Default: the connection's peer.
     pub client_address: ClientAddress,
-    /// REST requests a user. `None`: unlimited. Default: 200 in 10 s.
-    pub requests_per_user: Option<RateLimit>,
     /// REST requests and handshakes without a good token, an address. `None`: unlimited. Default: 200 in 10 s.
     pub requests_per_address: Option<RateLimit>,
     /// Time between two pings of a socket; after two without a frame from the client it is closed. Default: 30 s.
@@ -99,7 +97,6 @@ impl Default for HttpSettings {
             unsent_bytes: 64 * 1024 * 1024,
             origins: AllowedOrigins::Own,
             client_address: ClientAddress::Peer,
-            requests_per_user: Some(RateLimit::new(200, ten)),
             requests_per_address: Some(RateLimit::new(200, ten)),
             heartbeat: Duration::from_secs(30),
             frames_per_second: 50,

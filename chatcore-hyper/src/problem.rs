@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chatcore::Error;
 use chatcore::model::FieldError;
+use chatcore::service::Budget;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -26,6 +27,7 @@ struct Parts {
     errors: Vec<FieldProblem>,
     retry_after: Option<Duration>,
     allow: Option<String>,
+    budget: Option<Budget>,
 }
 
 /// A field of the request, and what is wrong with it.
@@ -62,6 +64,9 @@ pub(crate) struct ProblemBody {
     /// With code `rule`: which business rule said no.
     #[serde(skip_serializing_if = "Option::is_none")]
     rule: Option<&'static str>,
+    /// With code `rate_limited`: which budget is spent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    budget: Option<&'static str>,
     /// Every field that is wrong; empty where no field is to blame.
     errors: Vec<FieldProblem>,
     /// Under which the log tells more.
@@ -79,6 +84,7 @@ impl Problem {
             errors: Vec::new(),
             retry_after: None,
             allow: None,
+            budget: None,
         }))
     }
 
@@ -131,31 +137,26 @@ impl Problem {
 
     /// To a client that has not taken the answers before.
     pub(crate) fn unsent(over: Over) -> Self {
-        let (status, code, title, detail) = match over {
-            Over::Client => (
-                StatusCode::TOO_MANY_REQUESTS,
-                "rate_limited",
-                "Too many requests",
-                "too many answers wait to be taken: read those of earlier requests first",
-            ),
-            Over::Server => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "unavailable",
-                "Temporarily unavailable",
-                "too many answers wait to be taken by all clients together",
-            ),
-        };
-        let mut problem = Self::new(status, code, title, detail);
-        problem.0.retry_after = Some(Duration::from_secs(1));
-        problem
+        let wait = Duration::from_secs(1);
+        match over {
+            Over::Client => Self::rate_limited(Budget::Unsent, wait),
+            Over::Server => {
+                let detail = "too many answers wait to be taken by all clients together";
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                let mut problem = Self::new(status, "unavailable", "Temporarily unavailable", detail);
+                problem.0.retry_after = Some(wait);
+                problem
+            }
+        }
     }
 
     /// To a user whose connections are too many, and all busy.
     pub(crate) fn connections() -> Self {
-        let detail = "too many connections of this user are busy";
-        let mut problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Too many requests", detail);
-        problem.0.retry_after = Some(Duration::from_secs(1));
-        problem
+        Self::rate_limited(Budget::Connections, Duration::from_secs(1))
+    }
+
+    fn rate_limited(budget: Budget, wait: Duration) -> Self {
+        Error::RateLimited(budget, wait).into()
     }
 
     pub(crate) fn draining() -> Self {
@@ -185,6 +186,10 @@ impl Problem {
         self.0.rule
     }
 
+    pub(crate) fn budget(&self) -> Option<&'static str> {
+        self.0.budget.map(Budget::as_str)
+    }
+
     pub(crate) fn errors(&self) -> &[FieldProblem] {
         &self.0.errors
     }
@@ -203,6 +208,7 @@ impl Problem {
             code: parts.code,
             detail: parts.detail.into_owned(),
             rule: parts.rule,
+            budget: parts.budget.map(Budget::as_str),
             errors: parts.errors,
             request_id: request_id.to_owned(),
         };
@@ -260,8 +266,9 @@ impl From<Error> for Problem {
                 problem.0.errors = fields(errors);
                 problem
             }
-            Error::RateLimited(after) => {
+            Error::RateLimited(budget, after) => {
                 let mut problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Too many requests", detail);
+                problem.0.budget = Some(budget);
                 problem.0.retry_after = Some(after);
                 problem
             }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Buf;
 use chatcore::id::UserId;
-use chatcore::service::{AuthFailure, ClientKey, Principal, Throttle};
+use chatcore::service::{AuthFailure, Budget, ClientKey, Principal, Throttle};
 use chatcore::{Chat, Error};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -69,7 +69,6 @@ pub(crate) struct Shared {
     /// The sockets' tasks, which a stopping server waits for.
     pub(crate) sockets: TaskTracker,
     router: Router,
-    by_user: Throttle<UserId>,
     by_address: Throttle<ClientKey>,
     addresses: ClientAddresses,
     connections: Connections,
@@ -93,8 +92,7 @@ impl Api {
         let router = router.expect("routes do not conflict");
         let shared = Shared {
             router,
-            by_user: Throttle::new(settings.requests_per_user),
-            by_address: Throttle::new(settings.requests_per_address),
+            by_address: Throttle::new(Budget::Anonymous, settings.requests_per_address),
             addresses: ClientAddresses::new(settings.client_address.clone()),
             connections: Connections::new(&settings),
             unsent: Unsent::new(settings.unsent_bytes_per_client, settings.unsent_bytes),
@@ -131,7 +129,6 @@ impl Api {
     /// Sizes of the maps that grow with what clients do, by name, the core's included, for a host's metrics.
     pub fn map_sizes(&self) -> Vec<(&'static str, usize)> {
         let mut sizes = self.shared.chat.map_sizes();
-        sizes.push(("requests_by_user", self.shared.by_user.len()));
         sizes.push(("requests_by_address", self.shared.by_address.len()));
         let connections = self.shared.connections.stats();
         sizes.push(("connections", connections.open));
@@ -307,7 +304,6 @@ impl Api {
             Access::Token => {
                 let caller = call.caller.insert(self.authenticate(request.headers(), call.address).await?);
                 self.signed_in(request.extensions(), caller.user)?;
-                self.shared.by_user.check(&caller.user)?;
                 Holder::User(caller.user)
             }
         };

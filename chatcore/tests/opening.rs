@@ -193,6 +193,6 @@ async fn handshakes_are_counted_by_user() {
         world.chat.connect(&ada, Scope::All, None).await.unwrap();
     }
     let refused = world.chat.connect(&ada, Scope::All, None).await.unwrap_err();
-    assert!(matches!(refused, Error::RateLimited(wait) if wait > Duration::from_secs(100)), "{refused}");
+    assert!(matches!(refused, Error::RateLimited(_, wait) if wait > Duration::from_secs(100)), "{refused}");
     world.chat.connect(&bob, Scope::All, None).await.unwrap();
 }

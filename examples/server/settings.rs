@@ -66,9 +66,9 @@ pub(crate) struct Settings {
     #[arg(long, env = "CHATCORE_REGISTRATIONS_PER_ADDRESS", default_value = "20/3600")]
     pub(crate) registrations_per_address: Rate,
 
-    /// REST requests of one user, as `COUNT/SECONDS`, or `off`.
-    #[arg(long, env = "CHATCORE_REQUESTS_PER_USER", default_value = "200/10")]
-    pub(crate) requests_per_user: Rate,
+    /// Units of work of one user, over all calls and sockets, as `COUNT/SECONDS`, or `off`. A call costs 1, a post 2, a change of members 2 each.
+    #[arg(long, env = "CHATCORE_WORK_PER_USER", default_value = "2000/20")]
+    pub(crate) work_per_user: Rate,
 
     /// Requests without a good token from one address, as `COUNT/SECONDS`, or `off`.
     #[arg(long, env = "CHATCORE_REQUESTS_PER_ADDRESS", default_value = "200/10")]
@@ -233,6 +233,7 @@ impl Settings {
         settings.connects_per_user = self.connects_per_user.0;
         settings.max_sessions_per_user = self.sessions_per_user;
         settings.friends_only = self.friends_only;
+        settings.work_per_user = self.work_per_user.0;
         settings.logins_per_account = self.logins_per_account.0;
         settings.logins_by_strangers = self.logins_by_strangers.0;
         settings.logins_per_address = self.logins_per_address.0;
@@ -253,7 +254,6 @@ impl Settings {
             client_address: self.client_address_header.clone().map_or(ClientAddress::Peer, |name| {
                 ClientAddress::Header(ProxyHeader { name, proxies: self.trusted_proxies.0.clone() })
             }),
-            requests_per_user: self.requests_per_user.0,
             requests_per_address: self.requests_per_address.0,
             frames_per_second: self.frames_per_second,
             connections: self.connections,

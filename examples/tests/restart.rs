@@ -64,7 +64,7 @@ impl Process {
         let mut child = command
             .args(["--listen", listen, "--store", &format!("sqlite:{}", folder.join("chat.db").display())])
             .args(["--logins-per-account", "off", "--logins-per-address", "off", "--registrations-per-address", "off"])
-            .args(["--requests-per-user", "off", "--requests-per-address", "off", "--frames-per-second", "100000"])
+            .args(["--work-per-user", "off", "--requests-per-address", "off", "--frames-per-second", "100000"])
             .env("RUST_LOG", "error")
             .stdout(Stdio::piped())
             .spawn()

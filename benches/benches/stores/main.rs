@@ -41,6 +41,7 @@ async fn run() {
 
 async fn measure(name: &str, storage: Storage, floor: Box<dyn Floor>) {
     let mut settings = Settings::new(AccessSecret::new([7; 32]).unwrap());
+    settings.work_per_user = None;
     settings.hashing.memory_kib = 64;
     settings.hashing.iterations = 1;
     let chat = Chat::builder(storage.clone(), settings).start().unwrap();

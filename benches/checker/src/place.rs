@@ -289,7 +289,7 @@ impl Place {
             "logins-per-address",
             "registrations-per-address",
             "connects-per-user",
-            "requests-per-user",
+            "work-per-user",
             "requests-per-address",
         ] {
             arguments.extend([format!("--{limit}"), "off".into()]);

@@ -64,6 +64,8 @@ struct ErrorFrame<'a> {
     detail: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     rule: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    budget: Option<&'a str>,
     errors: &'a [FieldProblem],
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_ms: Option<u128>,
@@ -166,6 +168,7 @@ pub(crate) fn error(id: Option<&str>, problem: &Problem) -> Utf8Bytes {
         code: problem.code(),
         detail: problem.detail(),
         rule: problem.rule(),
+        budget: problem.budget(),
         errors: problem.errors(),
         retry_after_ms: problem.retry_after().map(|after| after.as_millis()),
     })

@@ -399,10 +399,10 @@ async fn outsiders_are_forbidden_everything(store: Store) {
 }
 
 async fn limits_say_when_to_come_again(store: Store) {
-    let server = Server::with(store, |core, http| {
+    let server = Server::with(store, |core, _| {
         // Half of them under each name of an account.
         core.logins_per_account = Some(RateLimit::new(6, Duration::from_secs(300)));
-        http.requests_per_user = Some(RateLimit::new(5, Duration::from_secs(300)));
+        core.work_per_user = Some(RateLimit::new(5, Duration::from_secs(300)));
     })
     .await;
     let ada = server.named("ada").await;
@@ -411,6 +411,7 @@ async fn limits_say_when_to_come_again(store: Store) {
     }
     let limited = server.get(&ada, "/auth/me").await;
     limited.problem(429, "rate_limited");
+    assert_eq!(limited.json()["budget"], "work");
     assert!(limited.headers["retry-after"].to_str().unwrap().parse::<u64>().unwrap() > 0);
     // By account, whichever way it is spelled, and whether it exists or not.
     for name in ["ADA", "nobody"] {

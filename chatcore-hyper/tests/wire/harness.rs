@@ -181,6 +181,7 @@ pub(crate) struct Clients {
 /// Settings without limits that a fast test would meet, and with cheap hashes.
 pub(crate) fn settings() -> (Settings, HttpSettings) {
     let mut core = Settings::new(AccessSecret::new([7; 32]).unwrap());
+    core.work_per_user = None;
     core.hashing.memory_kib = 64;
     core.hashing.iterations = 1;
     core.logins_per_account = None;
@@ -190,7 +191,6 @@ pub(crate) fn settings() -> (Settings, HttpSettings) {
     core.connects_per_user = None;
     core.hub.connections_per_user = 1000;
     let http = HttpSettings {
-        requests_per_user: None,
         requests_per_address: None,
         frames_per_second: 1_000_000,
         connections_per_address: 100_000,
@@ -596,7 +596,7 @@ impl Socket {
         answer
     }
 
-    async fn answer(&mut self, id: &str) -> Value {
+    pub(crate) async fn answer(&mut self, id: &str) -> Value {
         self.find(&format!("answer to {id}"), |frame| frame["id"] == id).await
     }
 

@@ -110,3 +110,42 @@ async fn handshakes_of_one_user_are_counted() {
     assert!(bye["retry_after_ms"].as_u64().unwrap() > 10_000, "coming again sooner does not help: {bye}");
     drop(server.socket(&bob, "/ws").await);
 }
+
+/// One user has one budget, whichever way they spend it: a socket over it is answered, and stays open; others are not touched.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn work_of_one_user_is_one_budget() {
+    let server =
+        Server::with(Store::Memory, |core, _| core.work_per_user = Some(RateLimit::new(60, Duration::from_secs(3600))))
+            .await;
+    let (ada, bob) = (server.person().await, server.person().await);
+    let room = server.group(&[&ada, &bob]).await;
+    let mut sockets = [server.started(&ada, json!({})).await, server.started(&ada, json!({})).await];
+    let mut refused = 0;
+    let mut spent = 0;
+    for n in 0..40 {
+        let socket = &mut sockets[n % 2];
+        let id = n.to_string();
+        let body = "x".repeat(3000);
+        socket.send(json!({"type": "message.send", "id": id, "room": room, "body": body})).await;
+        let answer = socket.answer(&id).await;
+        if answer["type"] == "ack" {
+            assert_eq!(refused, 0, "what is spent comes back slowly");
+            spent += 1;
+        } else {
+            assert_eq!((&answer["code"], &answer["budget"]), (&json!("rate_limited"), &json!("work")));
+            assert!(answer["retry_after_ms"].as_u64().unwrap() > 0);
+            refused += 1;
+        }
+    }
+    // A post of 3000 bytes costs as much as two small ones.
+    assert!((10..=15).contains(&spent), "{spent}");
+    // What is too much as a whole is refused as a whole.
+    let limited = server.post(&ada, "/chat-rooms", json!({"kind": "group", "name": "x", "member_ids": [bob.id]})).await;
+    limited.problem(429, "rate_limited");
+    assert_eq!(limited.json()["budget"], "work");
+    for socket in &mut sockets {
+        socket.send(json!({"type": "ping", "id": "still here"})).await;
+        socket.ack("still here").await;
+    }
+    server.get(&bob, "/chat-rooms").await.expect(200);
+}

@@ -6,6 +6,7 @@ use super::Chat;
 use super::error::{AuthFailure, Error, Fields, Result};
 use super::guard::Principal;
 use super::tokens::RefreshToken;
+use super::work::Cost;
 use crate::hub::{Signal, SignalKind};
 use crate::id::UserId;
 use crate::model::{Account, DeviceName, DisplayName, Email, FieldCode, FieldError, Password, Session, Username};
@@ -189,6 +190,7 @@ impl Chat {
     /// # Errors
     /// `NotFound` should the account be gone.
     pub async fn me(&self, caller: &Principal) -> Result<(Account, UserView)> {
+        self.spend(caller, Cost::READ)?;
         self.account(caller.user).await
     }
 
@@ -197,6 +199,7 @@ impl Chat {
     /// # Errors
     /// `Invalid` with every wrong field, `Conflict` when the address is taken, `RateLimited` for the address.
     pub async fn update_profile(&self, caller: &Principal, input: ProfileInput<'_>) -> Result<(Account, UserView)> {
+        self.spend(caller, Cost::CHANGE)?;
         let mut fields = Fields::default();
         let display_name = fields.parse_optional("display_name", input.display_name, DisplayName::parse);
         let email = fields.parse_optional("email", input.email, Email::parse);
@@ -248,6 +251,7 @@ impl Chat {
     /// # Errors
     /// `Invalid`: `current_password` `wrong`, or a rule of [`Password::parse`] on `new_password`. `RateLimited` like a login.
     pub async fn change_password(&self, caller: &Principal, current: &str, new: &str) -> Result<()> {
+        self.spend(caller, Cost::HASH)?;
         let mut fields = Fields::default();
         let new = fields.parse("new_password", Password::parse(new));
         if current.is_empty() {

@@ -48,9 +48,9 @@ pub enum Error {
     /// Fields break rules: all of them.
     #[error("{} invalid", if .0.len() == 1 { "1 field is".to_owned() } else { format!("{} fields are", .0.len()) })]
     Invalid(Vec<FieldError>),
-    /// Too many tries; not before this long.
-    #[error("too many attempts")]
-    RateLimited(Duration),
+    /// A budget is spent; not before this long.
+    #[error("too many {0}")]
+    RateLimited(Budget, Duration),
     /// The storage is away; the outcome may be unknown. Trying again is safe where the call is idempotent.
     #[error("the storage is not available")]
     Unavailable(#[source] Arc<StoreError>),
@@ -113,6 +113,64 @@ impl Rule {
     }
 }
 
+/// A budget that attempts and costs are counted against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum Budget {
+    /// The units of work of one user: see [`Settings::work_per_user`](super::Settings::work_per_user).
+    #[error("calls at once, or too large ones")]
+    Work,
+    /// Calls and handshakes without a good token, per address.
+    #[error("calls without a good token")]
+    Anonymous,
+    /// Logins and refreshes, per account and per address. Which of the two is not told.
+    #[error("logins")]
+    Logins,
+    /// Registrations per address.
+    #[error("registrations")]
+    Registrations,
+    /// Password changes per user.
+    #[error("password changes")]
+    PasswordChanges,
+    /// E-mail changes per user.
+    #[error("e-mail changes")]
+    EmailChanges,
+    /// Handshakes of one user.
+    #[error("sockets opened")]
+    Handshakes,
+    /// Open sockets of one user.
+    #[error("open sockets")]
+    Sockets,
+    /// Connections of one user.
+    #[error("busy connections")]
+    Connections,
+    /// Drafts of one user that wait for the log.
+    #[error("changes that wait to be stored")]
+    Drafts,
+    /// Answers that one client has not read yet.
+    #[error("answers that wait to be read")]
+    Unsent,
+}
+
+impl Budget {
+    /// The code as it stands on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Work => "work",
+            Self::Anonymous => "anonymous",
+            Self::Logins => "logins",
+            Self::Registrations => "registrations",
+            Self::PasswordChanges => "password_changes",
+            Self::EmailChanges => "email_changes",
+            Self::Handshakes => "handshakes",
+            Self::Sockets => "sockets",
+            Self::Connections => "connections",
+            Self::Drafts => "drafts",
+            Self::Unsent => "unsent",
+        }
+    }
+}
+
 /// Why the caller is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
@@ -142,7 +200,7 @@ impl Error {
             Self::Rule(_) | Self::Conflict(_) => Family::BusinessRule,
             Self::Unauthenticated(_) | Self::Forbidden(_) => Family::Authorisation,
             Self::Invalid(_) => Family::Validation,
-            Self::RateLimited(_) | Self::Unavailable(_) | Self::Internal(_) => Family::Fault,
+            Self::RateLimited(..) | Self::Unavailable(_) | Self::Internal(_) => Family::Fault,
         }
     }
 

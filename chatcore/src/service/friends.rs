@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Chat;
 use super::error::{Error, Fields, Result, Rule};
 use super::guard::Principal;
+use super::work::Cost;
 use crate::hub::{Signal, SignalKind};
 use crate::id::{FriendshipId, UserId};
 use crate::model::{Friendship, PageKey, Username};
@@ -44,6 +45,7 @@ impl Chat {
     /// # Errors
     /// `NotFound`, `Invalid` on `username`, `Rule` (`self`, `already_friends`), `Forbidden` when either blocks the other.
     pub async fn request_friend(&self, caller: &Principal, whom: FriendRef<'_>) -> Result<RequestResult> {
+        self.spend(caller, Cost::CHANGE)?;
         let to = match whom {
             FriendRef::Id(id) => {
                 let known = self.inner.storage.users.users(&[id]).await?;
@@ -86,6 +88,7 @@ impl Chat {
     /// # Errors
     /// `NotFound`, `Forbidden` for others than the pair, `Rule` (`own_request`, `not_pending`).
     pub async fn answer_friend(&self, caller: &Principal, id: FriendshipId, accept: bool) -> Result<FriendshipView> {
+        self.spend(caller, Cost::CHANGE)?;
         let (chat, by) = (self.clone(), caller.user);
         self.to_its_end(async move { chat.answer(id, by, accept).await }).await
     }
@@ -109,6 +112,7 @@ impl Chat {
     /// # Errors
     /// `NotFound`, `Forbidden` for others than the pair, `Rule` (`not_friends`).
     pub async fn end_friendship(&self, caller: &Principal, id: FriendshipId) -> Result<()> {
+        self.spend(caller, Cost::CHANGE)?;
         let (chat, by) = (self.clone(), caller.user);
         self.to_its_end(async move {
             match chat.inner.storage.friendships.end(id, by).await?.ok_or(Error::NotFound("friendship"))? {
@@ -134,6 +138,7 @@ impl Chat {
         after: Option<PageKey>,
         limit: u32,
     ) -> Result<Page<FriendshipView>> {
+        self.spend(caller, Cost::rows(limit as usize))?;
         let store = &self.inner.storage.friendships;
         let rows = store.list(caller.user, list, after, limit.saturating_add(1)).await?;
         let page = Page::cut(rows, limit, |last| PageKey { at: last.updated_at, id: last.id.uuid() });
@@ -148,6 +153,7 @@ impl Chat {
     /// # Errors
     /// `NotFound`, `Rule` (`self`).
     pub async fn block(&self, caller: &Principal, user: UserId) -> Result<()> {
+        self.spend(caller, Cost::CHANGE)?;
         if user == caller.user {
             return Err(Rule::Itself.into());
         }
@@ -175,6 +181,7 @@ impl Chat {
     /// # Errors
     /// `NotFound`, `Rule` (`self`).
     pub async fn unblock(&self, caller: &Principal, user: UserId) -> Result<()> {
+        self.spend(caller, Cost::CHANGE)?;
         if user == caller.user {
             return Err(Rule::Itself.into());
         }
@@ -203,6 +210,7 @@ impl Chat {
         after: Option<PageKey>,
         limit: u32,
     ) -> Result<Page<UserView>> {
+        self.spend(caller, Cost::rows(limit as usize))?;
         let store = &self.inner.storage.friendships;
         let rows = store.blocked(caller.user, after, limit.saturating_add(1)).await?;
         let page = Page::cut(rows, limit, |(user, at)| PageKey { at: *at, id: user.uuid() });

@@ -3,6 +3,7 @@
 use super::Chat;
 use super::error::{Error, Fields, Result};
 use super::guard::Principal;
+use super::work::Cost;
 use crate::id::{RoomId, UserId};
 use crate::model::{Emoji, LogPage, LogRange, Message, MessagePage, MessageRange, Seq};
 use crate::view::{Page, UserView};
@@ -28,6 +29,7 @@ impl Chat {
         range: MessageRange,
         limit: u32,
     ) -> Result<HistoryPage> {
+        self.spend(caller, Cost::rows(limit as usize))?;
         self.member(caller, room).await?;
         let messages = &self.inner.storage.messages;
         let page = messages.messages(caller.user, room, range, limit).await?;
@@ -48,6 +50,7 @@ impl Chat {
     /// # Errors
     /// `NotFound`, `Forbidden`.
     pub async fn message(&self, caller: &Principal, room: RoomId, seq: Seq) -> Result<Message> {
+        self.spend(caller, Cost::READ)?;
         self.member(caller, room).await?;
         self.message_at(caller.user, room, seq).await
     }
@@ -62,6 +65,7 @@ impl Chat {
     /// # Errors
     /// `NotFound`, `Forbidden`.
     pub async fn events(&self, caller: &Principal, room: RoomId, range: LogRange, limit: u32) -> Result<LogPage> {
+        self.spend(caller, Cost::rows(limit as usize))?;
         self.member(caller, room).await?;
         Ok(self.inner.storage.messages.events(room, range, limit).await?)
     }
@@ -79,6 +83,7 @@ impl Chat {
         after: u64,
         limit: u32,
     ) -> Result<Page<UserView, Seq>> {
+        self.spend(caller, Cost::rows(limit as usize))?;
         self.member(caller, room).await?;
         let mut fields = Fields::default();
         let emoji = fields.parse("emoji", Emoji::parse(emoji));

@@ -11,8 +11,9 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::Chat;
-use super::error::{Error, Result};
+use super::error::{Budget, Error, Result};
 use super::guard::Principal;
+use super::work::Cost;
 use crate::defect::defect;
 use crate::hub::{Begin, Connection, Scope, Signal, SignalKind};
 use crate::id::{ConnectionId, RoomId, UserId};
@@ -65,11 +66,13 @@ impl Chat {
     /// # Errors
     /// `Unauthenticated`; for one room also `NotFound` and `Forbidden`; `RateLimited` when the user has too many sockets.
     pub async fn connect(&self, caller: &Principal, scope: Scope, after: Option<u64>) -> Result<(Connection, Hello)> {
+        self.spend(caller, Cost::READ)?;
         let id = ConnectionId::from_uuid(self.new_id());
         self.inner.connects.check(&caller.user)?;
         // Trusted with nothing until the session has been looked up.
         let connection = self.inner.hub.connect(id, caller.user, caller.session, scope, Instant::now());
-        let mut connection = connection.ok_or(Error::RateLimited(self.inner.settings.hub.offline_after))?;
+        let mut connection =
+            connection.ok_or(Error::RateLimited(Budget::Sockets, self.inner.settings.hub.offline_after))?;
         // After the registration, so that an end of the session either is seen here or closes the socket.
         let until = self.check_session(caller).await?;
         connection.trust(until);
@@ -101,6 +104,7 @@ impl Chat {
         rooms: &[(RoomId, u64)],
         more: bool,
     ) -> Result<HashMap<RoomId, ResumeAnswer>> {
+        self.spend_for(connection.user(), Cost::rooms(rooms.len()))?;
         if connection.scope() != Scope::All || connection.is_started() {
             return Err(Error::field("type", FieldCode::NotAllowed, "has begun already"));
         }
@@ -235,6 +239,7 @@ impl Chat {
     /// # Errors
     /// `NotFound`, `Forbidden`.
     pub async fn typing(&self, caller: &Principal, room: RoomId, on: bool) -> Result<()> {
+        self.spend(caller, Cost::READ)?;
         let membership = self.writer(caller, room).await?.membership;
         let signal = Signal::new(Some(room), Some(caller.user), SignalKind::Typing { on });
         let to = self.audience(caller.user, &membership).await?;

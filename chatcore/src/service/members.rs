@@ -7,6 +7,7 @@ use super::Chat;
 use super::committer::Committed;
 use super::error::{Error, Fields, Result};
 use super::guard::Principal;
+use super::work::Cost;
 use crate::defect::defect;
 use crate::hub::{Signal, SignalKind};
 use crate::id::{IntentId, RoomId, UserId};
@@ -26,6 +27,7 @@ impl Chat {
         after: Option<PageKey>,
         limit: u32,
     ) -> Result<Page<MemberView>> {
+        self.spend(caller, Cost::rows(limit as usize))?;
         self.member(caller, room).await?;
         self.member_views(caller, room, after, limit).await
     }
@@ -60,12 +62,13 @@ impl Chat {
     /// # Errors
     /// `NotFound`, `Forbidden`, `Invalid` (`user_ids[i]` for each who cannot be added), `Rule` (`direct_room`, `full`).
     pub async fn add_members(&self, caller: &Principal, room: RoomId, users: &[UserId]) -> Result<RoomView> {
+        self.spend(caller, Cost::members(users.len()))?;
         self.member(caller, room).await?;
         let mut fields = Fields::default();
         let users = self.addable(caller, "user_ids", users, &mut fields).await?;
         fields.done()?;
         if users.is_empty() {
-            return self.room(caller, room).await;
+            return self.room_view(caller, room).await;
         }
         let members: Vec<_> = users.into_iter().map(|user| self.new_member(user, Role::Member)).collect();
         let (chat, by) = (self.clone(), caller.user);
@@ -78,7 +81,7 @@ impl Chat {
             chat.conclude_change(room, changed).await
         })
         .await?;
-        self.room(caller, room).await
+        self.room_view(caller, room).await
     }
 
     /// Removes somebody, or leaves. Who is not in the room need not be removed: that is a success too.
@@ -86,6 +89,7 @@ impl Chat {
     /// # Errors
     /// `NotFound` (no such room), `Forbidden`, `Rule` (`direct_room`, `last_owner`).
     pub async fn remove_member(&self, caller: &Principal, room: RoomId, user: UserId) -> Result<()> {
+        self.spend(caller, Cost::CHANGE)?;
         self.check_session(caller).await?;
         let (chat, by) = (self.clone(), caller.user);
         self.to_its_end(async move {
@@ -104,6 +108,7 @@ impl Chat {
     /// # Errors
     /// `NotFound` (room or member), `Forbidden`, `Rule` (`direct_room`, `last_owner`).
     pub async fn change_role(&self, caller: &Principal, room: RoomId, user: UserId, role: Role) -> Result<RoomView> {
+        self.spend(caller, Cost::CHANGE)?;
         self.check_session(caller).await?;
         let (chat, by) = (self.clone(), caller.user);
         self.to_its_end(async move {
@@ -114,7 +119,7 @@ impl Chat {
             chat.conclude_change(room, changed).await
         })
         .await?;
-        self.room(caller, room).await
+        self.room_view(caller, room).await
     }
 
     /// Appends what the room store has recorded and the log does not hold yet, and tells those whom it concerns.

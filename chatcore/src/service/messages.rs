@@ -4,6 +4,7 @@ use super::Chat;
 use super::committer::{Committed, Pending};
 use super::error::{Error, Fields, Result, Rule};
 use super::guard::{Claim, Need, Principal, Ticket};
+use super::work::Cost;
 use crate::defect::defect;
 use crate::id::{RoomId, UserId};
 use crate::model::{
@@ -57,6 +58,7 @@ impl Chat {
     /// # Errors
     /// Like [`Chat::post`].
     pub async fn submit_post(&self, caller: &Principal, room: RoomId, input: PostInput<'_>) -> Result<PendingPost> {
+        self.spend(caller, Cost::text(input.body.len()))?;
         let mut fields = Fields::default();
         let body = fields.parse("body", Body::parse(input.body));
         let client_id = fields.parse_optional("client_id", input.client_id, ClientId::parse);
@@ -116,6 +118,7 @@ impl Chat {
     /// # Errors
     /// `NotFound`, `Forbidden`, `Rule` (`deleted`), `Invalid` on `body`.
     pub async fn edit(&self, caller: &Principal, room: RoomId, seq: Seq, body: &str) -> Result<ChangeReceipt> {
+        self.spend(caller, Cost::text(body.len()))?;
         let mut fields = Fields::default();
         let body = fields.parse("body", Body::parse(body));
         let access = self.writer(caller, room).await?;
@@ -132,6 +135,7 @@ impl Chat {
     /// # Errors
     /// `NotFound`, `Forbidden`.
     pub async fn delete(&self, caller: &Principal, room: RoomId, seq: Seq) -> Result<ChangeReceipt> {
+        self.spend(caller, Cost::WRITE)?;
         self.member(caller, room).await?;
         let message = self.message_at(caller.user, room, seq).await?;
         let own = message.sender == Some(caller.user);
@@ -154,6 +158,7 @@ impl Chat {
         emoji: &str,
         on: bool,
     ) -> Result<ChangeReceipt> {
+        self.spend(caller, Cost::WRITE)?;
         let mut fields = Fields::default();
         let emoji = fields.parse("emoji", Emoji::parse(emoji));
         let access = if on { self.writer(caller, room).await? } else { self.member(caller, room).await? };

@@ -28,6 +28,7 @@ mod supervise;
 mod throttle;
 mod tokens;
 mod upkeep;
+mod work;
 
 /// The locks of what is modelled, which the models replace.
 mod sync {
@@ -39,7 +40,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 pub use accounts::{LoginInput, ProfileInput, RegisterInput, TokenPair};
-pub use error::{AuthFailure, Error, Family, Result, Rule};
+pub use error::{AuthFailure, Budget, Error, Family, Result, Rule};
 pub use friends::{FriendRef, RequestResult};
 pub use guard::Principal;
 pub use history::HistoryPage;
@@ -86,6 +87,7 @@ pub(crate) struct Inner {
     password_changes: Throttle<UserId>,
     email_changes: Throttle<UserId>,
     connects: Throttle<UserId>,
+    work: Throttle<UserId>,
     familiar: Familiar,
     reconciling: Reconciling,
     /// Those that go on to their end, see [`Chat::to_its_end`].
@@ -164,13 +166,14 @@ impl Builder {
         let inner = Inner {
             tokens: Tokens::new(&settings.tokens)?,
             hasher: Hasher::new(settings.hashing)?,
-            logins_by_account: Throttle::new(settings.logins_per_account.map(RateLimit::half)),
-            logins_by_strangers: Throttle::new(settings.logins_by_strangers.map(RateLimit::half)),
-            logins_by_address: Throttle::new(settings.logins_per_address),
-            registrations: Throttle::new(settings.registrations_per_address),
-            password_changes: Throttle::new(settings.logins_per_account),
-            email_changes: Throttle::new(settings.email_changes_per_user),
-            connects: Throttle::new(settings.connects_per_user),
+            logins_by_account: Throttle::new(Budget::Logins, settings.logins_per_account.map(RateLimit::half)),
+            logins_by_strangers: Throttle::new(Budget::Logins, settings.logins_by_strangers.map(RateLimit::half)),
+            logins_by_address: Throttle::new(Budget::Logins, settings.logins_per_address),
+            registrations: Throttle::new(Budget::Registrations, settings.registrations_per_address),
+            password_changes: Throttle::new(Budget::PasswordChanges, settings.logins_per_account),
+            email_changes: Throttle::new(Budget::EmailChanges, settings.email_changes_per_user),
+            connects: Throttle::new(Budget::Handshakes, settings.connects_per_user),
+            work: Throttle::new(Budget::Work, settings.work_per_user),
             familiar: Familiar::default(),
             changes: TaskTracker::new(),
             storage,
@@ -233,6 +236,7 @@ impl Chat {
             ("cached_sessions", inner.caches.sessions.len()),
             ("cached_memberships", inner.caches.standings.len()),
             ("cached_blocks", inner.caches.relations.len()),
+            ("work_by_user", inner.work.len()),
             ("familiar_addresses", inner.familiar.len()),
         ]
     }

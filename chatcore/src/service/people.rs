@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Chat;
 use super::error::{Error, Fields, Result};
 use super::guard::Principal;
+use super::work::Cost;
 use crate::id::UserId;
 use crate::model::{SearchKey, User};
 use crate::store::SearchPosition;
@@ -61,6 +62,7 @@ impl Chat {
     /// # Errors
     /// `NotFound`.
     pub async fn profile(&self, caller: &Principal, id: UserId) -> Result<Profile> {
+        self.spend(caller, Cost::READ)?;
         let relation = async {
             if id == caller.user {
                 return Ok(crate::model::Relation::default());
@@ -82,6 +84,7 @@ impl Chat {
     /// # Errors
     /// Those of the storage alone.
     pub async fn users_by_id(&self, caller: &Principal, ids: &[UserId]) -> Result<Vec<UserView>> {
+        self.spend(caller, Cost::rows(ids.len()))?;
         let mut views = self.user_views(caller.user, ids).await?;
         Ok(ids.iter().filter_map(|id| views.remove(id)).collect())
     }
@@ -97,6 +100,7 @@ impl Chat {
         after: Option<&SearchPosition>,
         limit: u32,
     ) -> Result<Page<UserView, SearchPosition>> {
+        self.spend(caller, Cost::rows(limit as usize))?;
         let mut fields = Fields::default();
         let prefix = fields.parse("q", SearchKey::parse(query));
         let prefix = fields.finish(prefix)?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Chat;
 use super::error::{Error, Fields, Result};
 use super::guard::Principal;
+use super::work::Cost;
 use crate::defect::defect;
 use crate::hub::{Signal, SignalKind};
 use crate::id::{RoomId, UserId};
@@ -19,6 +20,7 @@ impl Chat {
     /// # Errors
     /// `NotFound`, `Forbidden`, `Invalid` on `seq` (beyond the head).
     pub async fn mark_read(&self, caller: &Principal, room: RoomId, seq: u64) -> Result<ReadState> {
+        self.spend(caller, Cost::READ)?;
         let membership = self.member(caller, room).await?.membership;
         let mut fields = Fields::default();
         if seq > self.inner.hub.known_head(room) {

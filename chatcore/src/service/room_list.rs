@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use super::Chat;
 use super::error::Result;
 use super::guard::Principal;
+use super::work::Cost;
 use crate::id::RoomId;
 use crate::model::{Membership, PageKey};
 use crate::time::Timestamp;
@@ -23,6 +24,7 @@ impl Chat {
     /// # Errors
     /// Those of the storage alone.
     pub async fn rooms(&self, caller: &Principal, after: Option<RoomListKey>, limit: u32) -> Result<Page<RoomSummary>> {
+        self.spend(caller, Cost::rooms(limit as usize))?;
         let storage = &self.inner.storage;
         let memberships = storage.rooms.memberships(caller.user).await?;
         let ids: Vec<RoomId> = memberships.iter().map(|m| m.room.id).collect();

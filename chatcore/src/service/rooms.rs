@@ -3,6 +3,7 @@
 use super::Chat;
 use super::error::{Error, Fields, Result, Rule};
 use super::guard::Principal;
+use super::work::Cost;
 use crate::id::{IntentId, RoomId, UserId};
 use crate::limits::{ROOM_VIEW_MEMBERS, UNREAD_CAP};
 use crate::model::{ClientId, FieldCode, FieldError, Membership, Role, Room, RoomKind, RoomName, Standing};
@@ -55,6 +56,7 @@ impl Chat {
     /// # Errors
     /// `NotFound`, `Rule` (`self`; `not_friends` where only friends may open one), `Forbidden` when either blocks the other.
     pub async fn open_direct(&self, caller: &Principal, user: UserId) -> Result<CreatedRoom> {
+        self.spend(caller, Cost::members(2))?;
         if user == caller.user {
             return Err(Rule::Itself.into());
         }
@@ -80,6 +82,7 @@ impl Chat {
     /// # Errors
     /// `Invalid` with every wrong field (`member_ids[i]` for one who cannot be added), `Rule` (`full`).
     pub async fn create_group(&self, caller: &Principal, input: GroupInput<'_>) -> Result<CreatedRoom> {
+        self.spend(caller, Cost::members(input.members.len()))?;
         let mut fields = Fields::default();
         let name = fields.parse("name", RoomName::parse(input.name));
         let client_id = fields.parse_optional("client_id", input.client_id, ClientId::parse);
@@ -171,7 +174,7 @@ impl Chat {
     }
 
     async fn created(&self, caller: &Principal, room: &Room, created: bool) -> Result<CreatedRoom> {
-        Ok(CreatedRoom { room: self.room(caller, room.id).await?, created })
+        Ok(CreatedRoom { room: self.room_view(caller, room.id).await?, created })
     }
 
     /// A room, with its first members.
@@ -179,6 +182,12 @@ impl Chat {
     /// # Errors
     /// `NotFound`, `Forbidden`.
     pub async fn room(&self, caller: &Principal, room: RoomId) -> Result<RoomView> {
+        self.spend(caller, Cost::rows(ROOM_VIEW_MEMBERS as usize))?;
+        self.room_view(caller, room).await
+    }
+
+    /// Returns a room for an answer to a change of it, which has been paid for.
+    pub(crate) async fn room_view(&self, caller: &Principal, room: RoomId) -> Result<RoomView> {
         let membership = self.fresh_membership(caller, room).await?;
         let summary = self.summary(caller.user, membership).await?;
         let members = self.member_views(caller, room, None, ROOM_VIEW_MEMBERS).await?.items;
@@ -232,6 +241,7 @@ impl Chat {
     /// # Errors
     /// `NotFound`, `Forbidden`, `Rule` (`direct_room`), `Invalid` on `name`.
     pub async fn rename_room(&self, caller: &Principal, room: RoomId, name: &str) -> Result<RoomView> {
+        self.spend(caller, Cost::CHANGE)?;
         let mut fields = Fields::default();
         let name = fields.parse("name", RoomName::parse(name));
         let name = fields.finish(name)?;
@@ -243,7 +253,7 @@ impl Chat {
             chat.conclude_change(room, changed).await
         })
         .await?;
-        self.room(caller, room).await
+        self.room_view(caller, room).await
     }
 
     /// Goes on after a change of a room: refused, or appended to its log.
@@ -260,6 +270,7 @@ impl Chat {
     /// # Errors
     /// `NotFound`, `Forbidden`.
     pub async fn room_status(&self, caller: &Principal, room: RoomId) -> Result<RoomStatus> {
+        self.spend(caller, Cost::rows(self.inner.settings.max_members as usize / 10))?;
         self.member(caller, room).await?;
         let mut online = self.inner.storage.rooms.member_ids(room).await?;
         online.retain(|user| self.inner.hub.presence(*user).is_some());

@@ -9,6 +9,7 @@ use super::accounts::TokenPair;
 use super::error::{AuthFailure, Error, Result};
 use super::guard::Principal;
 use super::tokens::RefreshToken;
+use super::work::Cost;
 use crate::defect::defect;
 use crate::hub::CloseReason;
 use crate::id::{SessionId, UserId};
@@ -147,6 +148,7 @@ impl Chat {
     /// # Errors
     /// `NotFound` when it is not there, or somebody else's.
     pub async fn end_session(&self, caller: &Principal, id: SessionId) -> Result<()> {
+        self.spend(caller, Cost::WRITE)?;
         if self.end_one(caller.user, id).await? { Ok(()) } else { Err(Error::NotFound("session")) }
     }
 
@@ -180,6 +182,7 @@ impl Chat {
     /// # Errors
     /// Those of the storage alone.
     pub async fn sessions(&self, caller: &Principal, after: Option<PageKey>, limit: u32) -> Result<Page<Session>> {
+        self.spend(caller, Cost::rows(limit as usize))?;
         let more = limit.saturating_add(1);
         let sessions = self.inner.storage.sessions.list(caller.user, self.now(), after, more).await?;
         Ok(Page::cut(sessions, limit, |last| PageKey { at: last.created_at, id: last.id.uuid() }))

@@ -102,6 +102,12 @@ pub struct Settings {
     pub email_changes_per_user: Option<RateLimit>,
     /// Sockets that one user opens. `None`: unlimited. Default: 128 in a minute, which is 32 tabs that come back after each of four restarts.
     pub connects_per_user: Option<RateLimit>,
+    /// Units of work of one user, over all REST calls and sockets together. `None`: unlimited. Default: 2000 in 20 s.
+    ///
+    /// A call costs 1 unit and 1 for each ten rows that it may read; a post or an edit 2 and 1 for each whole KiB; another change 2 to 4; a change
+    /// of members 4 and 2 for each; a list of rooms or a resume 1 and 1 for each five rooms; a new password 20. Over the budget a call is answered as rate
+    /// limited, and nothing of it is done.
+    pub work_per_user: Option<RateLimit>,
     /// How long a store may take to answer a call; what takes longer is unavailable. Default: 10 s.
     pub store_deadline: Duration,
     /// How long a session, a membership or a block is trusted without asking the store. Default: 5 s.
@@ -151,6 +157,7 @@ impl Settings {
             registrations_per_address: Some(RateLimit::new(20, 60 * minute)),
             email_changes_per_user: Some(RateLimit::new(20, 60 * minute)),
             connects_per_user: Some(RateLimit::new(128, minute)),
+            work_per_user: Some(RateLimit::new(2000, Duration::from_secs(20))),
             store_deadline: Duration::from_secs(10),
             trust: Duration::from_secs(5),
             reconcile_every: Duration::from_secs(2),

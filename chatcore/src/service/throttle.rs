@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::error::{Error, Result};
+use super::error::{Budget, Error, Result};
 use super::settings::RateLimit;
 use crate::id::UserId;
 use crate::time::Timestamp;
@@ -23,6 +23,7 @@ const PRUNE_EVERY: Duration = Duration::from_secs(1);
 /// The number of keys is bounded, whoever chooses them: keys that have all their attempts back are dropped, once a second, while others are
 /// checked. When there is no room for a new key even so, its attempts are counted together with those of all other keys that found no room.
 pub struct Throttle<K> {
+    budget: Budget,
     pace: Option<Pace>,
     capacity: usize,
     keys: Mutex<Keys<K>>,
@@ -50,19 +51,19 @@ impl<K: Hash + Eq + Clone> Throttle<K> {
     pub const CAPACITY: usize = 100_000;
 
     /// Attempts by these limits; `None` counts nothing. Keeps [`Throttle::CAPACITY`] keys.
-    pub fn new(limit: Option<RateLimit>) -> Self {
-        Self::with_capacity(limit, Self::CAPACITY)
+    pub fn new(budget: Budget, limit: Option<RateLimit>) -> Self {
+        Self::with_capacity(budget, limit, Self::CAPACITY)
     }
 
     /// The same with another number of keys.
-    pub fn with_capacity(limit: Option<RateLimit>, capacity: usize) -> Self {
+    pub fn with_capacity(budget: Budget, limit: Option<RateLimit>, capacity: usize) -> Self {
         let pace = limit.and_then(|limit| {
             let burst = limit.burst.max(1);
             let interval = limit.per / burst;
             (!interval.is_zero()).then(|| Pace { interval, per: interval * burst })
         });
         let now = Instant::now();
-        Self { pace, capacity, keys: Mutex::new(Keys { free_at: HashMap::new(), overflow: now, pruned: now }) }
+        Self { budget, pace, capacity, keys: Mutex::new(Keys { free_at: HashMap::new(), overflow: now, pruned: now }) }
     }
 
     /// Counts an attempt under that key.
@@ -70,6 +71,14 @@ impl<K: Hash + Eq + Clone> Throttle<K> {
     /// # Errors
     /// `RateLimited`, with the time until the next one is let through.
     pub fn check(&self, key: &K) -> Result<()> {
+        self.spend(key, 1)
+    }
+
+    /// Counts so many attempts at once. More than there can ever be count as all of them.
+    ///
+    /// # Errors
+    /// `RateLimited`, with the time until as many are let through. None has been counted then.
+    pub fn spend(&self, key: &K, attempts: u32) -> Result<()> {
         let Some(pace) = self.pace else { return Ok(()) };
         let now = Instant::now();
         let mut keys = self.lock();
@@ -84,9 +93,9 @@ impl<K: Hash + Eq + Clone> Throttle<K> {
             None if room => free_at.entry(key.clone()).or_insert(now),
             None => overflow,
         };
-        let next = now.max(*free_at) + pace.interval;
+        let next = now.max(*free_at) + pace.interval.saturating_mul(attempts).min(pace.per);
         match next.checked_duration_since(now + pace.per) {
-            Some(wait) if !wait.is_zero() => Err(Error::RateLimited(wait)),
+            Some(wait) if !wait.is_zero() => Err(Error::RateLimited(self.budget, wait)),
             _ => {
                 *free_at = next;
                 Ok(())
@@ -123,7 +132,11 @@ fn drop_idle<K: Hash + Eq>(free_at: &mut HashMap<K, Instant>, now: Instant) {
 
 impl<K> std::fmt::Debug for Throttle<K> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Throttle").field("pace", &self.pace).field("capacity", &self.capacity).finish_non_exhaustive()
+        f.debug_struct("Throttle")
+            .field("budget", &self.budget)
+            .field("pace", &self.pace)
+            .field("capacity", &self.capacity)
+            .finish_non_exhaustive()
     }
 }
 
@@ -201,14 +214,14 @@ mod tests {
     fn wait(throttle: &Throttle<u32>, key: u32) -> Option<Duration> {
         match throttle.check(&key) {
             Ok(()) => None,
-            Err(Error::RateLimited(wait)) => Some(wait),
+            Err(Error::RateLimited(_, wait)) => Some(wait),
             Err(error) => panic!("{error}"),
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn attempts_come_back_evenly() {
-        let throttle = Throttle::new(Some(RateLimit::new(3, MINUTE)));
+        let throttle = Throttle::new(Budget::Logins, Some(RateLimit::new(3, MINUTE)));
         assert_eq!([1, 1, 1].map(|key| wait(&throttle, key)), [None; 3]);
         assert_eq!(wait(&throttle, 1), Some(MINUTE / 3));
         assert_eq!(wait(&throttle, 2), None, "another key");
@@ -222,7 +235,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn without_a_limit_nothing_is_counted_or_kept() {
-        let throttle = Throttle::new(None);
+        let throttle = Throttle::new(Budget::Logins, None);
         for key in 0..10_000 {
             assert_eq!(wait(&throttle, key), None);
         }
@@ -231,7 +244,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn keys_are_dropped_while_others_are_checked() {
-        let throttle = Throttle::new(Some(RateLimit::new(1, MINUTE)));
+        let throttle = Throttle::new(Budget::Logins, Some(RateLimit::new(1, MINUTE)));
         for key in 0..50_000 {
             assert_eq!(wait(&throttle, key), None);
         }
@@ -247,7 +260,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn keys_without_room_share_one_budget() {
-        let throttle = Throttle::with_capacity(Some(RateLimit::new(2, MINUTE)), 3);
+        let throttle = Throttle::with_capacity(Budget::Logins, Some(RateLimit::new(2, MINUTE)), 3);
         for key in 0..1000 {
             // Three have a place of their own, and two more attempts are let through for all others together.
             assert_eq!(wait(&throttle, key).is_none(), key < 5, "{key}");

@@ -179,14 +179,7 @@ impl Chat {
     /// Finishes what somebody was stopped half-way through, and removes what has lapsed.
     async fn sweep(&self) -> Result<()> {
         let now = self.now();
-        for room in self.inner.storage.rooms.unsettled(now.minus(UNSETTLED_AFTER), SWEEP_LIMIT).await? {
-            tracing::info!(%room, "finishing a change that was left half-way");
-            // One room that cannot be settled does not keep the others waiting.
-            if let Err(error) = self.settle(room).await {
-                tracing::warn!(%room, error = &error as &dyn std::error::Error, "a change was not finished");
-            }
-        }
-        self.inner.storage.sessions.purge(now, SWEEP_LIMIT).await?;
+        // First what needs no store: while one is away, nothing is to pile up.
         self.inner.hasher.release_idle();
         self.inner.logins_by_account.forget_idle();
         self.inner.logins_by_strangers.forget_idle();
@@ -195,8 +188,17 @@ impl Chat {
         self.inner.password_changes.forget_idle();
         self.inner.email_changes.forget_idle();
         self.inner.connects.forget_idle();
+        self.inner.work.forget_idle();
         self.inner.caches.forget_lapsed();
         self.inner.familiar.forget(now, self.inner.settings.tokens.refresh_ttl);
+        for room in self.inner.storage.rooms.unsettled(now.minus(UNSETTLED_AFTER), SWEEP_LIMIT).await? {
+            tracing::info!(%room, "finishing a change that was left half-way");
+            // One room that cannot be settled does not keep the others waiting.
+            if let Err(error) = self.settle(room).await {
+                tracing::warn!(%room, error = &error as &dyn std::error::Error, "a change was not finished");
+            }
+        }
+        self.inner.storage.sessions.purge(now, SWEEP_LIMIT).await?;
         Ok(())
     }
 }

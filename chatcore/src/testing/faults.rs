@@ -211,6 +211,7 @@ impl Sender {
 
 fn chat(storage: Storage) -> Chat {
     let mut settings = Settings::new(AccessSecret::new([7; 32]).must());
+    settings.work_per_user = None;
     settings.hashing.memory_kib = 64;
     settings.hashing.iterations = 1;
     settings.logins_per_account = None;

@@ -103,6 +103,9 @@ impl World {
         let script = Arc::new(Script { acts: Mutex::default(), arrived });
         let tap: Arc<dyn Tap> = script.clone();
         let mut settings = Settings::new(AccessSecret::new([7; 32]).unwrap());
+        settings.work_per_user = None;
+        settings.registrations_per_address = None;
+        settings.logins_per_address = None;
         settings.hashing.memory_kib = 64;
         settings.hashing.iterations = 1;
         change(&mut settings);

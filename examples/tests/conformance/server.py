@@ -68,7 +68,7 @@ def running(binary: str, log: Path, *options: str) -> Iterator[Server]:
         "logins-per-address",
         "registrations-per-address",
         "connects-per-user",
-        "requests-per-user",
+        "work-per-user",
         "requests-per-address",
     )
     unlimited = [argument for rate in rates for argument in (f"--{rate}", "off")]

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::error::{Error, Result};
+use super::error::{Budget, Error, Result};
 use super::guard::{Claim, Guard, Ticket};
 use super::supervise::Panics;
 use crate::defect::defect;
@@ -185,7 +185,7 @@ impl Committer {
             let mut state = self.writer.lock();
             let actor = submission.actor();
             if matches!(actor, Actor::User(_)) && state.queue.waiting(actor) >= self.writer.queue_per_user {
-                return Err(Error::RateLimited(Duration::from_secs(1)));
+                return Err(Error::RateLimited(Budget::Drafts, Duration::from_secs(1)));
             }
             state.queue.push(submission);
         }
