@@ -140,11 +140,11 @@ impl Modify for Common {
 /// The errors that any call may answer, beside its own.
 fn common_errors(path: &str, operation: &Operation) -> Vec<(&'static str, &'static str)> {
     if ["/healthz", "/openapi.json", "/docs"].contains(&path) {
-        return vec![("429", "`rate_limited`, with `Retry-After`.")];
+        return vec![("429", "`rate_limited`: `budget` says which limit, and `Retry-After` how long to wait.")];
     }
     let mut errors = vec![
         ("400", "`malformed`: not JSON, a wrong type, a missing field, a bad path parameter or cursor."),
-        ("429", "`rate_limited`, with `Retry-After`."),
+        ("429", "`rate_limited`: `budget` says which limit, and `Retry-After` how long to wait."),
         ("500", "`internal`: a defect; the log tells more under `request_id`."),
         ("503", "`unavailable`: the storage is away; with `Retry-After`."),
     ];

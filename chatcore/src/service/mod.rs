@@ -236,6 +236,7 @@ impl Chat {
             ("cached_sessions", inner.caches.sessions.len()),
             ("cached_memberships", inner.caches.standings.len()),
             ("cached_blocks", inner.caches.relations.len()),
+            ("handshakes_by_user", inner.connects.len()),
             ("work_by_user", inner.work.len()),
             ("familiar_addresses", inner.familiar.len()),
         ]
