@@ -15,7 +15,6 @@ macro_rules! list {
         /// A promise that is broken on purpose, and how.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         #[repr(u8)]
-        #[expect(clippy::manual_non_exhaustive, reason = "the hidden one is used: it is no defect")]
         pub enum Defect {
             $($(#[$doc])* $variant,)*
         }
@@ -55,18 +54,12 @@ list! {
     MarkerLost = "marker-lost";
     /// A draft whose author has to be looked up again, as happens to one in four, is put behind those that were sent after it.
     StaleOvertaken = "stale-overtaken";
-    /// Drafts of a room that another node held are put behind those that were sent after them.
-    ContendedOvertaken = "contended-overtaken";
-    /// A draft may be appended however long ago its author was looked up.
-    TicketWithoutEnd = "ticket-without-end";
-    /// A moderator whose role was taken while a deletion waited still deletes.
-    ModeratorForever = "moderator-forever";
+    /// A login that was verified with a password which has been replaced since gets its session.
+    LoginUnchecked = "login-unchecked";
+    /// A room that a handshake was registered for when it was given up keeps the listener.
+    RegistrationLeaks = "registration-leaks";
     /// A tail that deletions of another node have overtaken goes on to give out bodies.
     DeletionElsewhere = "deletion-elsewhere";
-    /// A removed member goes on to get the room's signals until their cursor meets the removal.
-    SignalsAfterRemoval = "signals-after-removal";
-    /// Whom a member of a direct room has blocked still gets that member's `read` signals.
-    BlockedSeesSignals = "blocked-sees-signals";
 }
 
 /// Evaluates to `broken` while that defect is in force, else to `right`.

@@ -445,8 +445,8 @@ impl Client {
             915..930 => self.change_block().await,
             930..935 => self.log_out().await,
             935..938 => self.change_password().await,
-            938..942 => self.hang_up().await,
-            942..952 => self.misbehave(),
+            938..943 => self.hang_up().await,
+            943..952 => self.misbehave(),
             952..956 => self.burst().await,
             956..970 => self.look_elsewhere().await,
             970..985 => self.move_on(),
@@ -661,8 +661,10 @@ impl Client {
             self.token()
         );
         let pause = Duration::from_micros(self.random.below(3000));
-        // A server that is away, or that hangs up first, is no news.
-        let _ = hang_up(self.address(), request, pause).await;
+        for _ in 0..5 {
+            // A server that is away, or that hangs up first, is no news.
+            let _ = hang_up(self.address(), &request, pause).await;
+        }
     }
 
     /// Ends the socket in the middle of a frame, or does not read for a while.
@@ -789,7 +791,7 @@ fn tokens(answer: &Answer, number: usize) -> Option<Session> {
     Some(Session { number, access: token("access_token")?, refresh: token("refresh_token")? })
 }
 
-async fn hang_up(address: SocketAddr, request: String, pause: Duration) -> std::io::Result<()> {
+async fn hang_up(address: SocketAddr, request: &str, pause: Duration) -> std::io::Result<()> {
     let mut stream = tokio::net::TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     stream.write_all(request.as_bytes()).await?;

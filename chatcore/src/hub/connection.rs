@@ -13,6 +13,7 @@ use super::cursor::{Accepted, Cursor, Step};
 use super::signal::{Signal, SignalKind};
 use super::tail::Logged;
 use super::topic::{CatchUp, Topic};
+use crate::defect::defect;
 use crate::id::{ConnectionId, RoomId, SessionId, UserId};
 use crate::view::PresenceStatus;
 
@@ -478,7 +479,14 @@ impl Connection {
     }
 
     fn leave_all(&mut self) {
-        for (room, _) in self.rooms.drain() {
+        for (room, listening) in self.rooms.drain() {
+            defect!(
+                RegistrationLeaks,
+                if listening.cursor.is_none() {
+                    continue;
+                },
+                drop(listening)
+            );
             self.hub.unlisten(room, self.link.id);
         }
     }

@@ -11,7 +11,6 @@ use tokio::task::JoinSet;
 use super::connection::Link;
 use super::cursor::{Cursor, Step};
 use super::tail::{Logged, Tail, TailLimits};
-use crate::defect::defect;
 use crate::id::{ConnectionId, RoomId, UserId};
 use crate::model::{Event, EventKind, LogRange};
 use crate::store::MessageStore;
@@ -285,7 +284,7 @@ impl State {
             // Of one who has not begun nothing is known yet.
             if listener.membership > 0 && number > listener.membership {
                 listener.membership = number;
-                listener.member = defect!(SignalsAfterRemoval, true, member);
+                listener.member = member;
             }
         }
     }

@@ -8,7 +8,6 @@ use tokio::time::Instant;
 use super::Chat;
 use super::cache::{Cache, Mark, Seen};
 use super::error::{AuthFailure, Error, Result};
-use crate::defect::defect;
 use crate::id::{RoomId, SessionId, UserId};
 use crate::model::{Membership, Relation, Role, RoomKind, Session, Standing};
 use crate::store::Storage;
@@ -83,13 +82,6 @@ impl Ticket {
     pub(crate) fn claim(&self) -> Claim {
         self.claim
     }
-
-    /// A defect: asks for no more than a membership when it is authorised again.
-    #[cfg(feature = "defects")]
-    pub(crate) fn of_member(mut self) -> Self {
-        self.claim.need = Need::Member;
-        self
-    }
 }
 
 /// A member who may act in a room, and what that relied on.
@@ -113,8 +105,7 @@ impl Guard {
     /// Returns whether what the ticket relied on is still trusted.
     pub(crate) fn holds(&self, ticket: &Ticket) -> bool {
         let Ticket { claim: Claim { caller, room, .. }, .. } = ticket;
-        let in_time = defect!(TicketWithoutEnd, true, Instant::now() < ticket.until);
-        in_time
+        Instant::now() < ticket.until
             && self.caches.sessions.holds(&caller.session, ticket.session)
             && self.caches.standings.holds(&(*room, caller.user), ticket.standing)
             && ticket.relation.is_none_or(|(peer, mark)| self.caches.relations.holds(&(caller.user, peer), mark))

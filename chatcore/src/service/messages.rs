@@ -142,8 +142,7 @@ impl Chat {
         // Which is checked again at the moment of the append: a role may be taken while the deletion waits.
         let need = if own { Need::Member } else { Need::Moderator };
         let access = self.authorise(caller, room, need).await?;
-        let ticket = defect!(ModeratorForever, access.ticket.of_member(), access.ticket);
-        self.change(ticket, EventKind::Deleted { target: seq }).await
+        self.change(access.ticket, EventKind::Deleted { target: seq }).await
     }
 
     /// Reacts to a message, or takes a reaction back. What is so already changes nothing.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::Chat;
 use super::error::Result;
-use crate::defect::defect;
 use crate::hub::{Signal, SignalKind};
 use crate::id::{RoomId, UserId};
 use crate::model::{Membership, RoomKind};
@@ -36,7 +35,7 @@ impl Chat {
     pub(crate) async fn audience(&self, user: UserId, membership: &Membership) -> Result<Vec<UserId>> {
         if membership.room.kind == RoomKind::Direct {
             let Some(peer) = membership.peer else { return Ok(Vec::new()) };
-            let blocks = defect!(BlockedSeesSignals, false, self.inner.guard.relation(user, peer).await?.value.blocks);
+            let blocks = self.inner.guard.relation(user, peer).await?.value.blocks;
             return Ok(if blocks { Vec::new() } else { vec![peer] });
         }
         let mut others = self.inner.hub.members_listening(membership.room.id);

@@ -84,7 +84,8 @@ impl Chat {
         let begun = async {
             self.inner.storage.sessions.create(&session, &refresh.hash()).await?;
             let stored = self.inner.storage.users.credentials(user).await?;
-            if !stored.is_some_and(|stored| stored.password == *verified) {
+            let replaced = stored.is_none_or(|stored| stored.password != *verified);
+            if defect!(LoginUnchecked, false, replaced) {
                 return Err(AuthFailure::Credentials.into());
             }
             self.end_surplus_sessions(user).await?;
