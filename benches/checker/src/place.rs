@@ -192,7 +192,9 @@ impl Server {
         Ok(())
     }
 
-    fn pid(&self) -> Result<u32, Failure> {
+    /// # Errors
+    /// When it does not run.
+    pub fn pid(&self) -> Result<u32, Failure> {
         Ok(self.child.as_ref().and_then(Child::id).ok_or("the server does not run")?)
     }
 
@@ -228,6 +230,15 @@ impl Server {
     }
 }
 
+/// Which limits the servers have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limits {
+    /// Those that everybody gets who sets none.
+    Default,
+    /// Such that a few clients at one address may do as much as many elsewhere; heartbeats and tokens are shorter, so that they matter within a minute.
+    Lifted,
+}
+
 /// Everything that runs.
 #[derive(Debug)]
 pub struct Place {
@@ -251,6 +262,7 @@ impl Place {
         program: &Path,
         store: Store,
         nodes: usize,
+        limits: Limits,
         defect: Option<&'static str>,
     ) -> Result<Self, Failure> {
         let folder = tempfile::Builder::new().prefix("checker").tempdir()?;
@@ -283,26 +295,9 @@ impl Place {
                 databases.push(all);
             }
         }
-        for limit in [
-            "logins-per-account",
-            "logins-by-strangers",
-            "logins-per-address",
-            "registrations-per-address",
-            "connects-per-user",
-            "work-per-user",
-            "requests-per-address",
-        ] {
-            arguments.extend([format!("--{limit}"), "off".into()]);
-        }
-        let settings = [
-            ("frames-per-second", "100000"),
-            ("connections-per-user", "1000"),
-            ("heartbeat-ms", "5000"),
-            ("access-ttl", "60"),
-            ("jwt-secret", "a secret of thirty-two bytes or more, for this check"),
-        ];
-        for (name, value) in settings {
-            arguments.extend([format!("--{name}"), value.to_owned()]);
+        arguments.extend(["--jwt-secret".into(), "a secret of thirty-two bytes or more, for this check".into()]);
+        if limits == Limits::Lifted {
+            arguments.extend(LIFTED.map(str::to_owned));
         }
         let mut servers = Vec::new();
         for _ in 0..nodes {
@@ -317,6 +312,21 @@ impl Place {
         Ok(Self { servers, databases, durable: store != Store::Memory, folder })
     }
 }
+
+/// The arguments of servers whose limits are lifted.
+const LIFTED: [&str; 11] = [
+    "--logins-per-account=off",
+    "--logins-by-strangers=off",
+    "--logins-per-address=off",
+    "--registrations-per-address=off",
+    "--connects-per-user=off",
+    "--work-per-user=off",
+    "--requests-per-address=off",
+    "--frames-per-second=100000",
+    "--connections-per-user=1000",
+    "--heartbeat-ms=5000",
+    "--access-ttl=60",
+];
 
 /// Makes the schema `chat`, by the command-line client, which comes with either server.
 async fn create_schema(port: u16) -> Result<(), Failure> {

@@ -1,6 +1,6 @@
 //! REST calls with a time limit.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 use http::Request;
@@ -56,6 +56,15 @@ impl Default for Rest {
     }
 }
 
+impl From<IpAddr> for Rest {
+    /// A client whose connections come from that address.
+    fn from(address: IpAddr) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_local_address(Some(address));
+        Self(Client::builder(TokioExecutor::new()).build(connector))
+    }
+}
+
 impl Rest {
     /// Makes a call.
     ///
@@ -80,12 +89,27 @@ impl Rest {
             }
             None => Full::default(),
         };
-        let request = request.body(body)?;
+        let (status, body) = self.answer(request.body(body)?).await?;
+        Ok(Answer { status, body: serde_json::from_slice(&body).unwrap_or(Value::Null) })
+    }
+
+    /// Gets a text, without a token.
+    ///
+    /// # Errors
+    /// When it is refused, or no answer came in time.
+    pub async fn text(&self, address: SocketAddr, path: &str) -> Result<String, Failure> {
+        let request = Request::get(format!("http://{address}{path}")).body(Full::default())?;
+        match self.answer(request).await? {
+            (200, body) => Ok(String::from_utf8(body.into())?),
+            (status, _) => Err(format!("{path} was answered {status}").into()),
+        }
+    }
+
+    async fn answer(&self, request: Request<Full<Bytes>>) -> Result<(u16, Bytes), Failure> {
         let answer = async {
             let response = self.0.request(request).await?;
             let status = response.status().as_u16();
-            let body = response.into_body().collect().await?.to_bytes();
-            Ok::<_, Failure>(Answer { status, body: serde_json::from_slice(&body).unwrap_or(Value::Null) })
+            Ok::<_, Failure>((status, response.into_body().collect().await?.to_bytes()))
         };
         tokio::time::timeout(PATIENCE, answer).await?
     }

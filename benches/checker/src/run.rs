@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::check::{Record, Stored, Violation};
 use crate::client::{Client, PASSWORD, World};
 use crate::history::{Content, History, Room, User, What};
-use crate::place::{Failure, Place, Store};
+use crate::place::{Failure, Limits, Place, Store};
 use crate::random::Random;
 use crate::rest::Rest;
 use crate::say;
@@ -66,7 +66,7 @@ pub struct Report {
 /// When the check itself cannot go on: a server that does not come up again, a client that does not come to an end.
 pub async fn run(plan: &Plan) -> Result<Report, Failure> {
     let place = match plan.servers.as_slice() {
-        [] => Some(Place::start(&plan.program, plan.store, plan.nodes, plan.defect).await?),
+        [] => Some(Place::start(&plan.program, plan.store, plan.nodes, Limits::Lifted, plan.defect).await?),
         _ => None,
     };
     let nodes: Vec<SocketAddr> = match &place {

@@ -1,0 +1,72 @@
+//! Sockets that do not read while their user comes into room after room.
+
+use std::io;
+use std::net::Ipv4Addr;
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::task::JoinSet;
+
+use super::Ground;
+use super::socket_unread::unknown_rooms;
+use crate::place::Failure;
+use crate::soak::people::Person;
+use crate::soak::wire::{TEXT, frame, open_socket};
+
+/// Sockets of the one user: as many as one may hold.
+const SOCKETS: usize = 32;
+/// Users who make rooms.
+const MAKERS: u8 = 3;
+/// Rooms that each of them makes; a user has 200 calls in 10 s.
+const ROOMS: u64 = 150;
+
+/// A user of this wave alone, so that what stays of it is stored once and costs the next wave nothing.
+pub(super) async fn joins(ground: Ground) {
+    // What did not succeed was not sent, and the verdict tells.
+    let _ = tokio::time::timeout_at(ground.until, play(&ground)).await;
+}
+
+async fn play(ground: &Ground) -> Result<(), Failure> {
+    let register = |number: u8| {
+        let [.., high, low] = ground.wave.to_be_bytes();
+        let name = format!("joins_{}_{number}", ground.wave);
+        async move { Person::register(ground.field.server, &name, Ipv4Addr::new(127, 32 + number, high, low)).await }
+    };
+    let victim = register(0).await?;
+    let mut sockets = JoinSet::new();
+    for _ in 0..SOCKETS {
+        let (ground, victim) = (ground.clone(), victim.clone());
+        sockets.spawn(async move { stuffed(&ground, &victim).await });
+    }
+    for number in 1..=MAKERS {
+        let (ground, victim) = (ground.clone(), victim.clone());
+        let maker = register(number).await?;
+        sockets.spawn(async move {
+            for room in 0..ROOMS {
+                let made = maker.group(&room.to_string(), std::slice::from_ref(&victim)).await;
+                made.map_err(io::Error::other)?;
+                ground.count(1);
+                ground.store(3);
+            }
+            Ok(())
+        });
+    }
+    while sockets.join_next().await.is_some() {}
+    ground.hold().await;
+    Ok(())
+}
+
+/// Begins, and asks for as much as it takes until the server can write no more.
+async fn stuffed(ground: &Ground, person: &Person) -> io::Result<()> {
+    let mut socket = open_socket(person.from, ground.field.server, "/ws", &person.token).await?;
+    let long = unknown_rooms(&mut ground.random());
+    for _ in 0..40 {
+        let written = tokio::time::timeout(std::time::Duration::from_millis(200), socket.write_all(&long)).await;
+        if written.is_err() {
+            break;
+        }
+        ground.count(1);
+    }
+    socket.write_all(&frame(true, TEXT, br#"{"type": "resume", "rooms": {}}"#)).await?;
+    ground.hold().await;
+    Ok(())
+}

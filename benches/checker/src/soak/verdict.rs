@@ -1,0 +1,303 @@
+//! What has to hold after each wave, and the table that shows it.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::Report;
+use super::bystander::Noticed;
+use super::watch::Sample;
+use crate::say;
+
+/// KiB that may stay allocated from one wave to the next of its kind, from the second on: maps grow in steps, and keep keys for a while.
+const KEPT: u64 = 1024;
+/// KiB that may stay resident beyond that: an allocator keeps what lies between, and SQLite what it has read.
+const KEPT_RESIDENT: u64 = 8 * 1024;
+/// KiB that may be allocated in the second half of a wave: what nobody reads has to have come to its bound by then.
+const CREEP: u64 = 2 * 1024;
+/// KiB that the memory store may keep for each event, with its message, its key, and what indexes it.
+pub const STORED_IN_MEMORY: u64 = 2;
+/// Descriptors more than in the quiet: connections for metrics and calls come and go.
+const DESCRIPTORS: u64 = 6;
+/// Tasks more than in the quiet, for the same reason.
+const TASKS: u64 = 12;
+/// Entries of each map: a throttle keeps 100,000 keys, a cache 131,072.
+const MAP: u64 = 131_072;
+/// The bystanders' 99th percentile may be so many times that of the quiet, and so much more. Without optimisation whatever an attacker may do takes
+/// ten times as long as it should, and the cores that there are get less far with it.
+const SLOWER: (u32, Duration) =
+    (5, if cfg!(debug_assertions) { Duration::from_secs(2) } else { Duration::from_millis(50) });
+/// Nobody else may hear nothing for longer.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// What the server holds when nobody attacks.
+#[derive(Debug, Clone, Copy)]
+pub struct Level {
+    /// Resident memory, in KiB.
+    pub rss: u64,
+    descriptors: u64,
+    tasks: u64,
+    sockets: u64,
+    listened: u64,
+}
+
+impl Level {
+    /// What it held then.
+    pub fn of(sample: &Sample) -> Self {
+        Self {
+            rss: sample.process.rss,
+            descriptors: sample.process.descriptors,
+            tasks: sample.metric("tasks"),
+            sockets: sample.metric("sockets"),
+            listened: sample.metric("rooms_listened"),
+        }
+    }
+
+    /// What is above this level, by name.
+    fn exceeded(&self, now: &Sample) -> Vec<String> {
+        let now = Self::of(now);
+        let held = [
+            ("descriptors", now.descriptors, self.descriptors + DESCRIPTORS),
+            ("tasks", now.tasks, self.tasks + TASKS),
+            ("sockets", now.sockets, self.sockets),
+            ("rooms with a listener", now.listened, self.listened),
+        ];
+        held.iter()
+            .filter(|(_, now, most)| now > most)
+            .map(|(name, now, most)| format!("{now} {name}, not {most}"))
+            .collect()
+    }
+}
+
+/// A wave, and what was seen of it.
+#[derive(Debug)]
+pub struct Wave {
+    /// What was played.
+    pub group: String,
+    /// The how many-th of its kind, from 1 on.
+    pub number: u64,
+    /// How long.
+    pub attacked: Duration,
+    /// By kind: what was sent, and how often the attackers were refused.
+    pub sent: Vec<(&'static str, u64, u64)>,
+    /// KiB that the store may have grown by.
+    pub stored: u64,
+    /// KiB that the server may have taken at the height.
+    pub peak_allowed: u64,
+    /// The server before.
+    pub before: Sample,
+    /// The server meanwhile.
+    pub during: Vec<Sample>,
+    /// The server at the end of the settling.
+    pub after: Sample,
+    /// How long that took, unless it did not come to an end.
+    pub settled: Option<Duration>,
+    /// What the bystanders noticed.
+    pub noticed: Noticed,
+    /// What they noticed during the settling.
+    pub afterwards: Noticed,
+}
+
+impl Wave {
+    fn peak(&self, of: impl Fn(&Sample) -> u64) -> u64 {
+        self.during.iter().map(of).max().unwrap_or_default()
+    }
+
+    /// KiB that were allocated at about this part of the wave, in hundredths: the median of a tenth of its time.
+    fn heap_at(&self, percent: usize) -> u64 {
+        let width = (self.during.len() / 10).max(1);
+        let end = (self.during.len() * percent / 100).max(width.min(self.during.len()));
+        let mut part: Vec<u64> = self.during[end.saturating_sub(width)..end].iter().map(|sample| sample.heap).collect();
+        part.sort_unstable();
+        part.get(part.len() / 2).copied().unwrap_or_default()
+    }
+
+    fn creep(&self) -> u64 {
+        self.heap_at(100).saturating_sub(self.heap_at(50))
+    }
+}
+
+impl fmt::Display for Wave {
+    /// As a row of the table.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sent: u64 = self.sent.iter().map(|(_, sent, _)| sent).sum();
+        let mib = |kib: u64| format!("{}.{}", kib / 1024, kib % 1024 * 10 / 1024);
+        let settled = self.settled.map_or_else(|| "never".to_owned(), |time| format!("{:.1}", time.as_secs_f64()));
+        let (descriptors, tasks) =
+            (self.peak(|sample| sample.process.descriptors), self.peak(|sample| sample.metric("tasks")));
+        write!(
+            f,
+            "{:<19} {:>2} {:>8} {:>6} {:>6} {:>6} {:>6} {:>6} {:>6} {:>6} {:>5}/{:<4} {:>5}/{:<4} {:>5} {:>5} {:>6} {:>6}",
+            self.group,
+            self.number,
+            sent,
+            mib(self.before.heap),
+            mib(self.peak(|sample| sample.heap)),
+            mib(self.after.heap),
+            mib(self.before.process.rss),
+            mib(self.peak(|sample| sample.process.rss)),
+            mib(self.after.process.rss),
+            settled,
+            descriptors,
+            self.after.process.descriptors,
+            tasks,
+            self.after.metric("tasks"),
+            self.noticed.percentile(50).as_millis(),
+            self.noticed.percentile(99).as_millis(),
+            self.noticed.longest().as_millis(),
+            self.noticed.calls.last().copied().unwrap_or_default().as_millis(),
+        )
+    }
+}
+
+/// Prints what the table is compared with, and its head.
+pub fn head(quiet: &Level, undisturbed: &Noticed, time: Duration) {
+    say(&format!(
+        "quiet: {} KiB, {} descriptors, {} tasks; a post takes {:?} (p50), {:?} (p99), {:?} at most; waves of {time:.1?}",
+        quiet.rss,
+        quiet.descriptors,
+        quiet.tasks,
+        undisturbed.percentile(50),
+        undisturbed.percentile(99),
+        undisturbed.longest(),
+    ));
+    say(
+        "                                  allocated, MiB       resident, MiB     settled descriptors     tasks     bystanders, ms",
+    );
+    say(
+        "wave                    sent before   peak  after before   peak  after      s  peak/after peak/after   p50   p99    max   call",
+    );
+}
+
+/// Returns whether the server has come back to where it was.
+pub fn is_calm(wave: &Wave, quiet: &Level, earlier: &[&Wave]) -> bool {
+    quiet.exceeded(&wave.after).is_empty() && wave.after.metric("drafts_waiting") < 8 && kept(wave, earlier).is_none()
+}
+
+/// What this wave has left behind, where that is more than it may: compared with the wave before, from the third on.
+fn kept(wave: &Wave, earlier: &[&Wave]) -> Option<String> {
+    let [_, .., before] = earlier else { return None };
+    let held = [
+        ("allocated", wave.after.heap, before.after.heap, KEPT + wave.stored),
+        ("resident", wave.after.process.rss, before.after.process.rss, KEPT_RESIDENT + wave.stored),
+    ];
+    let grown = held.iter().map(|(what, after, before, most)| (what, after.saturating_sub(*before), most));
+    let lines = grown.filter(|(_, grown, most)| grown > *most);
+    let lines: Vec<_> = lines.map(|(what, grown, most)| format!("{grown} KiB more {what}, not {most}")).collect();
+    (!lines.is_empty()).then(|| format!("memory: compared with the wave before, {}", lines.join(" and ")))
+}
+
+/// Returns a line for each promise that was not kept.
+pub fn broken(report: &Report) -> Vec<String> {
+    let mut broken = Vec::new();
+    for (index, wave) in report.waves.iter().enumerate() {
+        let earlier: Vec<&Wave> = report.waves[..index].iter().filter(|before| before.group == wave.group).collect();
+        let lines = [
+            memory(wave, &earlier),
+            given_back(wave, &report.quiet),
+            vitals(wave),
+            bystanders(wave, &report.undisturbed),
+        ];
+        broken.extend(lines.concat().into_iter().map(|line| format!("{} {}: {line}", wave.group, wave.number)));
+    }
+    broken.extend(trends(report));
+    broken
+}
+
+fn memory(wave: &Wave, earlier: &[&Wave]) -> Vec<String> {
+    let mut broken = Vec::new();
+    let most = wave.peak_allowed + wave.stored;
+    let heights = [
+        ("allocated", wave.peak(|sample| sample.heap).saturating_sub(wave.before.heap)),
+        ("resident", wave.peak(|sample| sample.process.rss).saturating_sub(wave.before.process.rss)),
+    ];
+    let too_high = heights.iter().filter(|(_, height)| *height > most);
+    broken.extend(too_high.map(|(what, height)| format!("memory: {height} KiB more {what} at the height, not {most}")));
+    // The first wave of a kind warms up.
+    if wave.number > 1 && wave.creep() > CREEP + wave.stored {
+        broken.push(format!(
+            "memory: {} KiB more allocated in the second half, not {}",
+            wave.creep(),
+            CREEP + wave.stored
+        ));
+    }
+    broken.extend(kept(wave, earlier));
+    broken
+}
+
+/// Growth from the second wave of a kind to its last one, in every step.
+fn trends(report: &Report) -> Vec<String> {
+    let mut broken = Vec::new();
+    for last in report.waves.iter().filter(|wave| wave.number > 3) {
+        let kind: Vec<&Wave> = report.waves.iter().filter(|wave| wave.group == last.group && wave.number > 1).collect();
+        let is_last = kind.last().is_some_and(|wave| wave.number == last.number);
+        let rises = kind.windows(2).all(|pair| pair[1].after.heap > pair[0].after.heap + pair[1].stored);
+        let [first, ..] = kind.as_slice() else { continue };
+        let grown = last.after.heap.saturating_sub(first.after.heap);
+        if is_last && rises && grown > KEPT {
+            broken.push(format!(
+                "{}: memory: rises with every wave, {grown} KiB from the second to the last",
+                last.group
+            ));
+        }
+    }
+    broken
+}
+
+fn given_back(wave: &Wave, quiet: &Level) -> Vec<String> {
+    let mut broken: Vec<String> =
+        quiet.exceeded(&wave.after).into_iter().map(|what| format!("not given back: {what}")).collect();
+    let maps = wave.after.maps().filter(|(_, size)| *size > MAP);
+    broken.extend(maps.map(|(map, size)| format!("map {map}: {size} entries, not {MAP}")));
+    broken
+}
+
+fn vitals(wave: &Wave) -> Vec<String> {
+    let mut broken = Vec::new();
+    for (name, what) in
+        [("task_panics_total", "panics"), ("reconciles_late_total", "comparisons with the store given up")]
+    {
+        let more = wave.after.metric(name).saturating_sub(wave.before.metric(name));
+        if more > 0 {
+            broken.push(format!("{more} {what}"));
+        }
+    }
+    // One that does nothing proves nothing.
+    broken.extend(
+        wave.sent.iter().filter(|(_, sent, _)| *sent == 0).map(|(kind, ..)| format!("{kind} has sent nothing")),
+    );
+    broken
+}
+
+fn bystanders(wave: &Wave, undisturbed: &Noticed) -> Vec<String> {
+    let mut broken = Vec::new();
+    let (times, more) = SLOWER;
+    let (p99, most) = (wave.noticed.percentile(99), undisturbed.percentile(99) * times + more);
+    if p99 > most {
+        broken.push(format!("bystanders: a post takes {p99:.0?} (p99), not {most:.0?}"));
+    }
+    let silence = wave.noticed.longest().max(wave.afterwards.longest());
+    if silence > SILENCE {
+        broken.push(format!("bystanders: nothing heard for {silence:.0?}"));
+    }
+    let troubles = wave.noticed.troubles.iter().chain(&wave.afterwards.troubles);
+    broken.extend(troubles.map(|trouble| format!("bystanders: {trouble}")));
+    broken
+}
+
+/// Prints what was found, and returns whether every promise was kept.
+pub fn tell(report: &Report) -> bool {
+    for line in &report.broken {
+        say(&format!("BROKEN {line}"));
+    }
+    let waves = report.waves.len();
+    let sent: u64 = report.waves.iter().flat_map(|wave| &wave.sent).map(|(_, sent, _)| sent).sum();
+    if report.broken.is_empty() {
+        say(&format!("{waves} waves, {sent} requests, frames and connections: everything was flat"));
+    } else {
+        say(&format!(
+            "{waves} waves, {sent} requests, frames and connections: {} promise(s) broken",
+            report.broken.len()
+        ));
+    }
+    report.broken.is_empty()
+}
