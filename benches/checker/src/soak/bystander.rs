@@ -28,10 +28,8 @@ type Socket = WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>;
 /// What two bystanders noticed in a while.
 #[derive(Debug, Clone, Default)]
 pub struct Noticed {
-    /// Times from a post to its event at the other one, in rising order.
+    /// Times from a post to its event at the other one, or to now where that has not come, in rising order.
     pub posts: Vec<Duration>,
-    /// The age of the oldest post that has not come yet.
-    pub overdue: Duration,
     /// Times from a REST call to its answer, in rising order.
     pub calls: Vec<Duration>,
     /// What else went wrong: refusals, lost connections.
@@ -47,7 +45,7 @@ impl Noticed {
 
     /// The longest time without anything new.
     pub fn longest(&self) -> Duration {
-        self.posts.last().copied().unwrap_or_default().max(self.overdue)
+        self.posts.last().copied().unwrap_or_default()
     }
 }
 
@@ -88,9 +86,10 @@ impl Bystanders {
     pub fn take(&self) -> Noticed {
         let mut notes = lock(&self.notes);
         let mut noticed = std::mem::take(&mut notes.noticed);
+        // What has not come yet takes at least so long.
+        noticed.posts.extend(notes.waiting.values().map(Instant::elapsed));
         noticed.posts.sort_unstable();
         noticed.calls.sort_unstable();
-        noticed.overdue = notes.waiting.values().map(Instant::elapsed).max().unwrap_or_default();
         if self.tasks.is_empty() {
             noticed.troubles.push("the bystanders are gone".into());
         }

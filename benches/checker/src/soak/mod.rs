@@ -8,6 +8,7 @@ pub mod heap;
 pub mod people;
 pub mod verdict;
 pub mod watch;
+pub mod wave;
 pub mod wire;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -26,8 +27,8 @@ use crate::say;
 use attack::{Family, Field, Ground, KINDS, Kind};
 use bystander::{Bystanders, Noticed};
 use people::Person;
-use verdict::{Level, Wave};
 use watch::{Sample, Watch};
+use wave::{Level, Played, Wave};
 
 /// Where the bystanders and the watch are; whoever attacks has other addresses.
 const BYSTANDERS: [Ipv4Addr; 4] = [
@@ -128,7 +129,7 @@ pub async fn run(plan: &Plan, observers: &Handle) -> Result<Report, Failure> {
     // A second of each round is for the settling.
     let left = plan.time.saturating_sub(began.elapsed()) / rounds;
     let time = left.saturating_sub(Duration::from_secs(1)).max(Duration::from_secs(1));
-    verdict::head(&quiet, &undisturbed, time);
+    wave::head(&quiet, &undisturbed, time);
     let mut report = Report { quiet, undisturbed, waves: Vec::new(), broken: Vec::new() };
     let mut refreshed = Instant::now();
     let mut number = 0;
@@ -204,18 +205,19 @@ async fn play(
     bystanders.take();
     let began = Instant::now();
     let mut attackers = JoinSet::new();
-    for kind in &group.kinds {
+    for &kind in &group.kinds {
         let ground = ground.counted_apart();
-        let counts = (kind.name, ground.sent.clone(), ground.refused.clone());
+        let (sent, refused) = (ground.sent.clone(), ground.refused.clone());
         let attack = (kind.run)(ground);
         attackers.spawn(async move {
             attack.await;
-            (counts.0, counts.1.load(Ordering::Relaxed), counts.2.load(Ordering::Relaxed))
+            let [sent, refused] = [sent, refused].map(|count| count.load(Ordering::Relaxed));
+            Played { kind, sent, refused }
         });
     }
-    let mut sent = Vec::new();
-    while let Some(counts) = attackers.join_next().await {
-        sent.push(counts?);
+    let mut played = Vec::new();
+    while let Some(attacker) = attackers.join_next().await {
+        played.push(attacker?);
     }
     let during = watch.take();
     let attacked = began.elapsed();
@@ -227,7 +229,7 @@ async fn play(
         group: group.name.clone(),
         number: turn,
         attacked,
-        sent,
+        played,
         stored: events * allowance,
         peak_allowed: group.kinds.iter().map(|kind| kind.peak * 1024).sum(),
         before,

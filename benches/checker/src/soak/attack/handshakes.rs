@@ -63,7 +63,7 @@ async fn reset(ground: Ground, index: usize) -> io::Result<()> {
 
 /// Sockets for rooms that do not exist, and patience until each is refused.
 pub(super) async fn rooms_that_do_not_exist(ground: Ground) {
-    ground.crowd(4, unknown).await;
+    ground.crowd(16, unknown).await;
 }
 
 async fn unknown(ground: Ground, index: usize) -> io::Result<()> {

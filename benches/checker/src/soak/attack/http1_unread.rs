@@ -8,7 +8,7 @@ use super::Ground;
 use crate::soak::wire::{connect, request};
 
 /// Connections.
-const CONNECTIONS: usize = 48;
+const CONNECTIONS: usize = 24;
 
 /// Pages of long messages, the files of the page, the description of the API, metrics, and posts with long bodies.
 pub(super) async fn pipelines(ground: Ground) {

@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::task::JoinSet;
 
 use super::Ground;
-use super::socket_unread::unknown_rooms;
+use super::socket_unread::stuff;
 use crate::place::Failure;
 use crate::soak::people::Person;
 use crate::soak::wire::{TEXT, frame, open_socket};
@@ -55,17 +55,10 @@ async fn play(ground: &Ground) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Begins, and asks for as much as it takes until the server can write no more.
+/// Has begun, and cannot be written to.
 async fn stuffed(ground: &Ground, person: &Person) -> io::Result<()> {
     let mut socket = open_socket(person.from, ground.field.server, "/ws", &person.token).await?;
-    let long = unknown_rooms(&mut ground.random());
-    for _ in 0..40 {
-        let written = tokio::time::timeout(std::time::Duration::from_millis(200), socket.write_all(&long)).await;
-        if written.is_err() {
-            break;
-        }
-        ground.count(1);
-    }
+    stuff(ground, &mut socket).await?;
     socket.write_all(&frame(true, TEXT, br#"{"type": "resume", "rooms": {}}"#)).await?;
     ground.hold().await;
     Ok(())

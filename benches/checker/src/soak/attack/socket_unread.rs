@@ -94,7 +94,9 @@ pub(super) async fn pings_below_the_limit(ground: Ground) {
 }
 
 async fn pings_paced(ground: Ground, index: usize) -> io::Result<()> {
-    let mut socket = open(&ground, index).await?;
+    let person = ground.person(index);
+    let mut socket = open_socket(person.from, ground.field.server, "/ws", &person.token).await?;
+    stuff(&ground, &mut socket).await?;
     paced(&ground, &mut socket, &[frame(true, PING, &[7; 125])]).await
 }
 
@@ -115,8 +117,18 @@ async fn resumes(ground: Ground, index: usize) -> io::Result<()> {
     }
 }
 
+/// Asks for so much that the kernel takes no more of it, by so few frames that the server goes on to read.
+pub(super) async fn stuff(ground: &Ground, socket: &mut TcpStream) -> io::Result<()> {
+    let mut random = ground.random();
+    for _ in 0..4 {
+        socket.write_all(&unknown_rooms(&mut random)).await?;
+        ground.count(1);
+    }
+    Ok(())
+}
+
 /// A `resume` with more to come, which names as many rooms as one may.
-pub(super) fn unknown_rooms(random: &mut Random) -> Vec<u8> {
+fn unknown_rooms(random: &mut Random) -> Vec<u8> {
     let rooms: serde_json::Map<_, _> = (0..1000).map(|_| (unknown_id(random), json!(1))).collect();
     frame(true, TEXT, json!({"type": "resume", "id": "1", "rooms": rooms, "more": true}).to_string().as_bytes())
 }
