@@ -17,7 +17,7 @@ use super::wire::PATIENCE;
 use crate::place::Failure;
 
 /// Time between two posts.
-const POST_EVERY: Duration = Duration::from_millis(50);
+const POST_EVERY: Duration = Duration::from_millis(100);
 /// Time between two REST calls.
 const CALL_EVERY: Duration = Duration::from_secs(1);
 /// Time between two renewals of a token, which is good for 15 minutes.

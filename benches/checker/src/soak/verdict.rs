@@ -13,8 +13,8 @@ mod tests;
 
 /// KiB that may stay allocated from one wave to the next of its kind, from the second on: maps grow in steps, and keep keys for a while.
 const KEPT: u64 = 1024;
-/// KiB that may stay resident beyond that: an allocator keeps what lies between, and SQLite what it has read.
-const KEPT_RESIDENT: u64 = 8 * 1024;
+/// KiB that may stay resident: an allocator keeps what lies between, and SQLite what it has read. Coarse, and there for what is not counted as allocated.
+const KEPT_RESIDENT: u64 = 32 * 1024;
 /// KiB that may be allocated in the second half of a wave: what nobody reads has to have come to its bound by then.
 const CREEP: u64 = 2 * 1024;
 /// KiB that the memory store may keep for each event, with its message, its key, and what indexes it.

@@ -23,6 +23,8 @@ pub async fn connect(from: Ipv4Addr, to: SocketAddr) -> io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     socket.set_recv_buffer_size(4 * 1024)?;
     socket2::SockRef::from(&socket).set_tcp_mss(SEGMENT)?;
+    // So that what is sent has been taken by the server, and is not kept by the kernel at this end.
+    socket.set_send_buffer_size(16 * 1024)?;
     socket.set_zero_linger()?;
     socket.bind(SocketAddr::from((from, 0)))?;
     let stream = tokio::time::timeout(PATIENCE, socket.connect(to)).await??;

@@ -22,7 +22,7 @@ const BATCH: usize = 100;
 
 /// Requests that are taken back at once.
 pub(super) async fn resets(ground: Ground) {
-    ground.crowd(8, reset).await;
+    ground.crowd(4, reset).await;
 }
 
 async fn reset(ground: Ground, index: usize) -> io::Result<()> {
@@ -44,7 +44,7 @@ async fn reset(ground: Ground, index: usize) -> io::Result<()> {
 
 /// Connections that only answer pings, and those that send pings and settings whose acknowledgements nobody reads.
 pub(super) async fn pings_and_settings(ground: Ground) {
-    ground.crowd(48, ping).await;
+    ground.crowd(16, ping).await;
 }
 
 async fn ping(ground: Ground, index: usize) -> io::Result<()> {
@@ -65,7 +65,7 @@ async fn ping(ground: Ground, index: usize) -> io::Result<()> {
 
 /// Heads that are too long, and heads that never end.
 pub(super) async fn headers(ground: Ground) {
-    ground.crowd(16, head).await;
+    ground.crowd(4, head).await;
 }
 
 async fn head(ground: Ground, index: usize) -> io::Result<()> {

@@ -29,7 +29,7 @@ use crate::random::Random;
 pub enum Family {
     /// Sockets that are open.
     Sockets,
-    /// What comes before a socket is open.
+    /// What comes before a socket is open, and users who come into rooms: what costs little, so that it is not held up.
     Handshakes,
     /// HTTP/1.1.
     Http1,
@@ -87,7 +87,7 @@ kinds! {
     Sockets: "socket-fragments-empty", 8 MiB, Refused, socket_fragments::empty;
     Sockets: "socket-fragments-tiny", 8 MiB, Refused, socket_fragments::tiny;
     Sockets: "socket-fragments-half", 8 MiB, Any, socket_fragments::half;
-    Sockets: "socket-joins", 40 MiB, Any, socket_joins::joins;
+    Handshakes: "socket-joins", 40 MiB, Any, socket_joins::joins;
     Handshakes: "handshake-cut", 8 MiB, Any, handshakes::cut_after_every_byte;
     Handshakes: "handshake-reset", 8 MiB, Any, handshakes::reset_after_a_moment;
     Handshakes: "handshake-rooms", 8 MiB, Any, handshakes::rooms_that_do_not_exist;

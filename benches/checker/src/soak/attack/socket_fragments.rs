@@ -13,12 +13,12 @@ const BATCH: usize = 500;
 
 /// A message of empty pieces, as many as the server takes.
 pub(super) async fn empty(ground: Ground) {
-    ground.crowd(4, |ground, index| pieces(ground, index, b"")).await;
+    ground.crowd(2, |ground, index| pieces(ground, index, b"")).await;
 }
 
 /// A message of pieces of a byte.
 pub(super) async fn tiny(ground: Ground) {
-    ground.crowd(4, |ground, index| pieces(ground, index, b" ")).await;
+    ground.crowd(2, |ground, index| pieces(ground, index, b" ")).await;
 }
 
 async fn pieces(ground: Ground, index: usize, piece: &'static [u8]) -> io::Result<()> {

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use tokio::io::AsyncWriteExt as _;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::Ground;
 use super::socket_unread::stuff;
@@ -21,8 +22,9 @@ const ROOMS: u64 = 150;
 
 /// A user of this wave alone, so that what stays of it is stored once and costs the next wave nothing.
 pub(super) async fn joins(ground: Ground) {
-    // What did not succeed was not sent, and the verdict tells.
-    let _ = tokio::time::timeout_at(ground.until, play(&ground)).await;
+    if let Ok(Err(error)) = tokio::time::timeout_at(ground.until, play(&ground)).await {
+        crate::say(&format!("socket-joins: {error}"));
+    }
 }
 
 async fn play(ground: &Ground) -> Result<(), Failure> {
@@ -37,11 +39,13 @@ async fn play(ground: &Ground) -> Result<(), Failure> {
         let (ground, victim) = (ground.clone(), victim.clone());
         sockets.spawn(async move { stuffed(&ground, &victim).await });
     }
+    let enough = Instant::now() + ground.until.saturating_duration_since(Instant::now()) / 4;
     for number in 1..=MAKERS {
         let (ground, victim) = (ground.clone(), victim.clone());
         let maker = register(number).await?;
         sockets.spawn(async move {
-            for room in 0..ROOMS {
+            // Then only what they were told of waits, and may not become more.
+            for room in (0..ROOMS).take_while(|_| Instant::now() < enough) {
                 let made = maker.group(&room.to_string(), std::slice::from_ref(&victim)).await;
                 made.map_err(io::Error::other)?;
                 ground.count(1);
@@ -50,7 +54,9 @@ async fn play(ground: &Ground) -> Result<(), Failure> {
             Ok(())
         });
     }
-    while sockets.join_next().await.is_some() {}
+    while let Some(ended) = sockets.join_next().await {
+        ended??;
+    }
     ground.hold().await;
     Ok(())
 }

@@ -12,7 +12,7 @@ use crate::random::Random;
 use crate::soak::wire::{PING, PONG, TEXT, frame, open_socket};
 
 /// Sockets that send pings; a user may hold 32. Fewer send what costs more.
-const SOCKETS: usize = 64;
+const SOCKETS: usize = 32;
 /// Just below the limit of 50 frames per second.
 const PACE: Duration = Duration::from_millis(22);
 
@@ -52,7 +52,7 @@ fn every_frame(ground: &Ground, index: usize) -> Vec<Vec<u8>> {
 
 /// As fast as the server takes them: until it closes the socket for that, or reads no more.
 pub(super) async fn frames_at_full_pace(ground: Ground) {
-    ground.crowd(SOCKETS / 4, frames_fast).await;
+    ground.crowd(SOCKETS / 8, frames_fast).await;
 }
 
 async fn frames_fast(ground: Ground, index: usize) -> io::Result<()> {
@@ -68,7 +68,7 @@ async fn frames_fast(ground: Ground, index: usize) -> io::Result<()> {
 
 /// As fast as is allowed, for as long as is wanted.
 pub(super) async fn frames_below_the_limit(ground: Ground) {
-    ground.crowd(SOCKETS / 2, frames_paced).await;
+    ground.crowd(SOCKETS / 4, frames_paced).await;
 }
 
 async fn frames_paced(ground: Ground, index: usize) -> io::Result<()> {
@@ -102,7 +102,7 @@ async fn pings_paced(ground: Ground, index: usize) -> io::Result<()> {
 
 /// Answers that are longer than their frames' rights: a thousand rooms that do not exist, again and again.
 pub(super) async fn resumes_of_unknown_rooms(ground: Ground) {
-    ground.crowd(SOCKETS / 4, resumes).await;
+    ground.crowd(SOCKETS / 8, resumes).await;
 }
 
 async fn resumes(ground: Ground, index: usize) -> io::Result<()> {
