@@ -58,8 +58,8 @@ list! {
     LoginUnchecked = "login-unchecked";
     /// A room that a handshake was registered for when it was given up keeps the listener.
     RegistrationLeaks = "registration-leaks";
-    /// A tail that deletions of another node have overtaken goes on to give out bodies.
-    DeletionElsewhere = "deletion-elsewhere";
+    /// A tail goes on to give out the bodies of deleted messages.
+    TailKeepsDeleted = "tail-keeps-deleted";
 }
 
 /// Evaluates to `broken` while that defect is in force, else to `right`.

@@ -444,12 +444,13 @@ impl Client {
             870..915 => self.change_members().await,
             915..930 => self.change_block().await,
             930..935 => self.log_out().await,
-            935..938 => self.change_password().await,
-            938..943 => self.hang_up().await,
-            943..952 => self.misbehave(),
-            952..956 => self.burst().await,
-            956..970 => self.look_elsewhere().await,
-            970..985 => self.move_on(),
+            935..941 => self.change_password().await,
+            941..951 => self.hang_up().await,
+            951..960 => self.misbehave(),
+            960..965 => self.burst().await,
+            965..970 => self.look_elsewhere().await,
+            970..978 => self.look_back().await,
+            978..987 => self.move_on(),
             _ => self.babble(),
         }
     }
@@ -611,8 +612,14 @@ impl Client {
         let (old, to) = (self.password, self.password + 1);
         let op = self.called(Call::ChangePassword { to });
         let body = json!({"current_password": password(old), "new_password": password(to)});
+        // Some overtake the change, some come while the new password is hashed, some are too late.
+        let delays: Vec<u64> = (0..6).map(|_| self.random.below(300)).collect();
         let change = self.call("PUT", "/auth/password", Some(&body));
-        let (changed, one, other) = tokio::join!(change, self.sign_in(old), self.sign_in(old));
+        let others = delays.into_iter().map(async |delay| {
+            tokio::time::sleep(Duration::from_millis(delay)).await;
+            self.sign_in(old).await
+        });
+        let (changed, others) = tokio::join!(change, futures::future::join_all(others));
         let outcome = changed.map_or_else(|error| Outcome::Unknown(error.to_string()), |answer| answer.outcome());
         self.returned(op, outcome.clone());
         match outcome {
@@ -621,7 +628,7 @@ impl Client {
             Outcome::Refused(_) => {}
         }
         let own = self.session.take();
-        for session in [one, other].into_iter().flatten() {
+        for session in others.into_iter().flatten() {
             self.session = Some(session);
             self.noted_once(Call::Me, "GET", "/auth/me").await;
             // Refused, where the change was made.
@@ -661,9 +668,9 @@ impl Client {
             self.token()
         );
         let pause = Duration::from_micros(self.random.below(3000));
-        for _ in 0..5 {
+        for part in 1..=8 {
             // A server that is away, or that hangs up first, is no news.
-            let _ = hang_up(self.address(), &request, pause).await;
+            let _ = hang_up(self.address(), &request, pause * part / 4).await;
         }
     }
 
@@ -691,6 +698,19 @@ impl Client {
         if let Ok(socket) = self.open(Some((room, after))).await {
             self.others.push(socket);
         }
+    }
+
+    /// Another socket, for one room, from a little while ago, at any node: what has been deleted since is gone there too.
+    async fn look_back(&mut self) {
+        let node = self.node;
+        self.node = self.random.index(self.world.nodes.len());
+        let room = self.any_room();
+        let position = self.positions.lock().unwrap_or_else(PoisonError::into_inner).get(&room).copied().unwrap_or(0);
+        let after = position.saturating_sub(20 + self.random.below(150));
+        if let Ok(socket) = self.open(Some((room, Some(after)))).await {
+            self.others.push(socket);
+        }
+        self.node = node;
     }
 
     /// Closes the socket, to open another one, perhaps elsewhere.

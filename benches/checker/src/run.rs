@@ -109,6 +109,9 @@ pub async fn run(plan: &Plan) -> Result<Report, Failure> {
         violations.extend(presence(&mut settled, &world).await?);
     }
     let mut record = read(&mut settled, &world).await?;
+    if place.is_some() {
+        violations.extend(left_behind(&mut settled, &world).await?);
+    }
     record.nodes = world.nodes.len();
     record.entries = world.history.take();
     violations.extend(record.check());
@@ -314,6 +317,31 @@ async fn listeners(clients: &mut [Client], world: &World) -> Result<Vec<Violatio
             if told["connections"].as_u64() != Some(truth) {
                 let what = format!("{} sockets are counted in room {room}, and {truth} listen", told["connections"]);
                 wrong.push(Violation::met("listeners are counted", what));
+            }
+        }
+        if wrong.is_empty() || Instant::now() > until {
+            return Ok(wrong);
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+}
+
+/// When all clients have gone, no server holds anything for them, and none of its tasks has panicked.
+async fn left_behind(clients: &mut [Client], world: &World) -> Result<Vec<Violation>, Failure> {
+    const NOTHING: [&str; 5] = ["sockets", "connections", "rooms_listened", "drafts_waiting", "task_panics_total"];
+    clients.iter_mut().for_each(Client::leave);
+    let until = Instant::now() + PRESENCE;
+    let rest = Rest::default();
+    loop {
+        let mut wrong = Vec::new();
+        for (node, address) in world.nodes.iter().enumerate() {
+            let metrics = rest.text(*address, "/metrics").await?;
+            for name in NOTHING {
+                let line = metrics.lines().find_map(|line| line.strip_prefix(&format!("chatcore_{name} ")));
+                if line != Some("0") {
+                    let what = format!("node {node} has {name} {line:?} when all clients have gone");
+                    wrong.push(Violation::met("nothing is left behind", what));
+                }
             }
         }
         if wrong.is_empty() || Instant::now() > until {

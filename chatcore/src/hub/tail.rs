@@ -167,7 +167,7 @@ impl Tail {
 
     /// Drops everything if it does not reach the known head, since what is missing may be deletions.
     pub(crate) fn drop_stale(&mut self) {
-        if defect!(DeletionElsewhere, false, self.end < self.head) {
+        if defect!(TailKeepsDeleted, false, self.end < self.head) {
             self.clear();
         }
     }
@@ -186,7 +186,7 @@ impl Tail {
 
     /// What comes after `position`, for a reader who last asked the store in `epoch`.
     pub(crate) fn read(&self, position: u64, epoch: u64, max_events: usize, max_bytes: usize) -> TailRead {
-        if defect!(DeletionElsewhere, false, position < self.head && self.end < self.head) {
+        if defect!(TailKeepsDeleted, false, position < self.head && self.end < self.head) {
             return TailRead::Store;
         }
         if position < self.end {
@@ -209,6 +209,7 @@ impl Tail {
     }
 
     fn scrub_if_deletion(&mut self, logged: &Logged) {
+        defect!(TailKeepsDeleted, return, ());
         if let EventKind::Deleted { target } = logged.event().kind {
             self.scrub(target);
         }
