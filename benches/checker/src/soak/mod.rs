@@ -232,6 +232,7 @@ async fn play(
         played,
         stored: events * allowance,
         peak_allowed: group.kinds.iter().map(|kind| kind.peak * 1024).sum(),
+        late_allowed: group.kinds.iter().map(|kind| kind.late * 1024).sum(),
         before,
         during,
         after: Sample::default(),

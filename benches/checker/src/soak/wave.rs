@@ -78,6 +78,8 @@ pub struct Wave {
     pub stored: u64,
     /// KiB that the server may have taken at the height.
     pub peak_allowed: u64,
+    /// KiB of it that may come in the second half.
+    pub late_allowed: u64,
     /// The server before.
     pub before: Sample,
     /// The server meanwhile.

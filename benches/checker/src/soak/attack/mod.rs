@@ -54,6 +54,8 @@ pub struct Kind {
     pub family: Family,
     /// MiB that the server may take for it at the height of a wave: what its limits add up to, not what would be nice.
     pub peak: u64,
+    /// MiB of it that the server may take as late as in the second half: where its bound takes long to reach without optimisation.
+    pub late: u64,
     /// How its connections have to end.
     pub ending: Ending,
     /// What it does, until the wave is over.
@@ -67,12 +69,13 @@ impl std::fmt::Debug for Kind {
 }
 
 macro_rules! kinds {
-    ($($family:ident: $name:literal, $peak:literal MiB, $ending:ident, $module:ident::$function:ident;)*) => {
+    ($($family:ident: $name:literal, $peak:literal MiB, $late:literal late, $ending:ident, $module:ident::$function:ident;)*) => {
         /// All kinds of attackers.
         pub const KINDS: &[Kind] = &[$(Kind {
             name: $name,
             family: Family::$family,
             peak: $peak,
+            late: $late,
             ending: Ending::$ending,
             run: |ground| Box::pin($module::$function(ground)),
         }),*];
@@ -80,26 +83,26 @@ macro_rules! kinds {
 }
 
 kinds! {
-    Sockets: "socket-frames-fast", 24 MiB, Refused, socket_unread::frames_at_full_pace;
-    Sockets: "socket-frames-paced", 24 MiB, Any, socket_unread::frames_below_the_limit;
-    Sockets: "socket-pings-paced", 24 MiB, Any, socket_unread::pings_below_the_limit;
-    Sockets: "socket-resumes", 24 MiB, Any, socket_unread::resumes_of_unknown_rooms;
-    Sockets: "socket-fragments-empty", 8 MiB, Refused, socket_fragments::empty;
-    Sockets: "socket-fragments-tiny", 8 MiB, Refused, socket_fragments::tiny;
-    Sockets: "socket-fragments-half", 8 MiB, Any, socket_fragments::half;
-    Handshakes: "socket-joins", 40 MiB, Any, socket_joins::joins;
-    Handshakes: "handshake-cut", 8 MiB, Any, handshakes::cut_after_every_byte;
-    Handshakes: "handshake-reset", 8 MiB, Any, handshakes::reset_after_a_moment;
-    Handshakes: "handshake-rooms", 8 MiB, Any, handshakes::rooms_that_do_not_exist;
-    Handshakes: "bad-tokens", 8 MiB, Any, accounts::bad_tokens;
-    Handshakes: "wrong-logins", 48 MiB, Any, accounts::wrong_logins;
-    Http1: "http1-slow", 8 MiB, Any, http1_slow::slow;
-    Http1: "http1-cut", 8 MiB, Any, http1_cut::cut_after_every_byte;
-    Http1: "http1-unread", 24 MiB, Any, http1_unread::pipelines;
-    Http2: "http2-unread", 32 MiB, Any, http2_unread::pages;
-    Http2: "http2-resets", 24 MiB, Refused, http2_floods::resets;
-    Http2: "http2-pings", 8 MiB, Any, http2_floods::pings_and_settings;
-    Http2: "http2-headers", 24 MiB, Refused, http2_floods::headers;
+    Sockets: "socket-frames-fast", 24 MiB, 0 late, Refused, socket_unread::frames_at_full_pace;
+    Sockets: "socket-frames-paced", 24 MiB, 0 late, Any, socket_unread::frames_below_the_limit;
+    Sockets: "socket-pings-paced", 24 MiB, 0 late, Any, socket_unread::pings_below_the_limit;
+    Sockets: "socket-resumes", 24 MiB, 0 late, Any, socket_unread::resumes_of_unknown_rooms;
+    Sockets: "socket-fragments-empty", 8 MiB, 0 late, Refused, socket_fragments::empty;
+    Sockets: "socket-fragments-tiny", 8 MiB, 0 late, Refused, socket_fragments::tiny;
+    Sockets: "socket-fragments-half", 8 MiB, 0 late, Any, socket_fragments::half;
+    Handshakes: "socket-joins", 40 MiB, 0 late, Any, socket_joins::joins;
+    Handshakes: "handshake-cut", 8 MiB, 0 late, Any, handshakes::cut_after_every_byte;
+    Handshakes: "handshake-reset", 8 MiB, 0 late, Any, handshakes::reset_after_a_moment;
+    Handshakes: "handshake-rooms", 8 MiB, 0 late, Any, handshakes::rooms_that_do_not_exist;
+    Handshakes: "bad-tokens", 8 MiB, 0 late, Any, accounts::bad_tokens;
+    Handshakes: "wrong-logins", 48 MiB, 0 late, Any, accounts::wrong_logins;
+    Http1: "http1-slow", 8 MiB, 0 late, Any, http1_slow::slow;
+    Http1: "http1-cut", 8 MiB, 0 late, Any, http1_cut::cut_after_every_byte;
+    Http1: "http1-unread", 24 MiB, 0 late, Any, http1_unread::pipelines;
+    Http2: "http2-unread", 32 MiB, 12 late, Any, http2_unread::pages;
+    Http2: "http2-resets", 24 MiB, 0 late, Refused, http2_floods::resets;
+    Http2: "http2-pings", 8 MiB, 0 late, Any, http2_floods::pings_and_settings;
+    Http2: "http2-headers", 24 MiB, 0 late, Refused, http2_floods::headers;
 }
 
 /// What attackers meet, for a whole run.
