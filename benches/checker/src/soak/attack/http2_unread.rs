@@ -10,7 +10,7 @@ use crate::soak::wire::{connect, http2, http2_frame, http2_get};
 /// Connections.
 const CONNECTIONS: usize = 8;
 /// Requests of each, within what a server commonly allows at once.
-const REQUESTS: u32 = 24;
+const REQUESTS: u32 = 16;
 
 const HEADERS: u8 = 1;
 const PING: u8 = 6;
