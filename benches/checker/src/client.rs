@@ -449,8 +449,8 @@ impl Client {
             951..960 => self.misbehave(),
             960..965 => self.burst().await,
             965..970 => self.look_elsewhere().await,
-            970..978 => self.look_back().await,
-            978..987 => self.move_on(),
+            970..985 => self.look_back().await,
+            985..990 => self.move_on(),
             _ => self.babble(),
         }
     }
@@ -706,7 +706,7 @@ impl Client {
         self.node = self.random.index(self.world.nodes.len());
         let room = self.any_room();
         let position = self.positions.lock().unwrap_or_else(PoisonError::into_inner).get(&room).copied().unwrap_or(0);
-        let after = position.saturating_sub(20 + self.random.below(150));
+        let after = position.saturating_sub(20 + self.random.below(100));
         if let Ok(socket) = self.open(Some((room, Some(after)))).await {
             self.others.push(socket);
         }
