@@ -130,10 +130,12 @@ impl Chat {
         fields.done()?;
         let key = login_key(input.login);
         self.inner.logins_by_address.check(&address.into())?;
-        self.inner.logins_by_account.check(&(key.clone(), address.into()))?;
+        let attempt = (key.clone(), address.into());
+        self.inner.logins_by_account.check(&attempt)?;
         let credentials = self.find_credentials(input.login).await?;
         let owner = credentials.as_ref().map(|credentials| credentials.account.user.id);
-        if !owner.is_some_and(|owner| self.inner.familiar.knows(owner, address)) {
+        let stranger = !owner.is_some_and(|owner| self.inner.familiar.knows(owner, address));
+        if stranger {
             self.inner.logins_by_strangers.check(&key)?;
         }
         let hash = credentials.as_ref().map(|credentials| &credentials.password);
@@ -143,6 +145,11 @@ impl Chat {
         let Some(credentials) = credentials.filter(|_| matches) else {
             return Err(AuthFailure::Credentials.into());
         };
+        // No guess: somebody who signs in and out, or on many devices, is not held up by it.
+        self.inner.logins_by_account.give_back(&attempt);
+        if stranger {
+            self.inner.logins_by_strangers.give_back(&key);
+        }
         let (chat, user) = (self.clone(), credentials.account.user.id);
         self.to_its_end(async move { chat.begin_session(user, device, &credentials.password, address).await }).await
     }

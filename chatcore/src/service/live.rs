@@ -128,6 +128,8 @@ impl Chat {
         let answers = self.begin_named(connection, &named).await?;
         if !more {
             let memberships = self.inner.storage.rooms.memberships(connection.user()).await?;
+            // Named or not, each is begun.
+            self.spend_for(connection.user(), Cost::rooms(memberships.len()))?;
             let others: Vec<_> = memberships
                 .into_iter()
                 .map(|membership| (membership.room.id, None))
@@ -239,7 +241,7 @@ impl Chat {
     /// # Errors
     /// `NotFound`, `Forbidden`.
     pub async fn typing(&self, caller: &Principal, room: RoomId, on: bool) -> Result<()> {
-        self.spend(caller, Cost::READ)?;
+        self.spend(caller, Cost::rows(self.inner.hub.members_listening(room).len()))?;
         let membership = self.writer(caller, room).await?.membership;
         let signal = Signal::new(Some(room), Some(caller.user), SignalKind::Typing { on });
         let to = self.audience(caller.user, &membership).await?;

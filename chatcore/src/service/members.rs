@@ -132,6 +132,8 @@ impl Chat {
     }
 
     async fn settle_now(&self, room: RoomId) -> Result<()> {
+        // Whoever meets an unsettled change settles it. Of many at once the first one does the work, and the others find it done.
+        let _turn = self.inner.settling.take(room).await;
         let intents = self.inner.storage.rooms.intents(room).await?;
         if intents.is_empty() {
             return Ok(());

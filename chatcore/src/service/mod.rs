@@ -27,6 +27,7 @@ mod settings;
 mod supervise;
 mod throttle;
 mod tokens;
+mod turns;
 mod upkeep;
 mod work;
 
@@ -65,6 +66,7 @@ use supervise::Panics;
 use throttle::Familiar;
 use tokens::Tokens;
 use tokio_util::task::TaskTracker;
+use turns::Turns;
 use upkeep::Reconciling;
 
 pub(crate) struct Inner {
@@ -90,6 +92,7 @@ pub(crate) struct Inner {
     work: Throttle<UserId>,
     familiar: Familiar,
     reconciling: Reconciling,
+    settling: Turns,
     /// Those that go on to their end, see [`Chat::to_its_end`].
     changes: TaskTracker,
     draining: AtomicBool,
@@ -187,6 +190,7 @@ impl Builder {
             committer,
             markers,
             reconciling: Reconciling::default(),
+            settling: Turns::default(),
             draining: AtomicBool::new(false),
         };
         let chat = Chat { inner: Arc::new(inner) };
@@ -238,6 +242,7 @@ impl Chat {
             ("cached_blocks", inner.caches.relations.len()),
             ("handshakes_by_user", inner.connects.len()),
             ("work_by_user", inner.work.len()),
+            ("rooms_settling", inner.settling.len()),
             ("familiar_addresses", inner.familiar.len()),
         ]
     }

@@ -20,7 +20,7 @@ impl Chat {
     /// # Errors
     /// `NotFound`, `Forbidden`, `Invalid` on `seq` (beyond the head).
     pub async fn mark_read(&self, caller: &Principal, room: RoomId, seq: u64) -> Result<ReadState> {
-        self.spend(caller, Cost::READ)?;
+        self.spend(caller, Cost::rows(self.inner.hub.members_listening(room).len()))?;
         let membership = self.member(caller, room).await?.membership;
         let mut fields = Fields::default();
         if seq > self.inner.hub.known_head(room) {
@@ -44,8 +44,13 @@ impl Chat {
         if moves {
             let hub = &self.inner.hub;
             let to_room = SignalKind::Read { seq: state.read, unread: None };
-            let to = self.audience(user, &membership).await?;
-            hub.signal_room(room, &to, &Arc::new(Signal::new(Some(room), Some(user), to_room)));
+            // Best effort, as signals are: the marker has been moved.
+            match self.audience(user, &membership).await {
+                Ok(to) => hub.signal_room(room, &to, &Arc::new(Signal::new(Some(room), Some(user), to_room))),
+                Err(error) => {
+                    tracing::warn!(%user, %room, error = &error as &dyn std::error::Error, "a room was not told of a marker");
+                }
+            }
             let to_self = SignalKind::Read { seq: state.read, unread: Some(state.unread) };
             hub.signal_user_in(room, user, &Arc::new(Signal::new(Some(room), Some(user), to_self)));
         }

@@ -27,6 +27,8 @@ impl Chat {
         self.spend(caller, Cost::rooms(limit as usize))?;
         let storage = &self.inner.storage;
         let memberships = storage.rooms.memberships(caller.user).await?;
+        // The whole list is read, whichever page of it is shown.
+        self.spend(caller, Cost::list(memberships.len()))?;
         let ids: Vec<RoomId> = memberships.iter().map(|m| m.room.id).collect();
         let heads = if ids.is_empty() { Vec::new() } else { storage.messages.heads(&ids).await? };
         let posts: HashMap<RoomId, Timestamp> =

@@ -103,6 +103,16 @@ impl<K: Hash + Eq + Clone> Throttle<K> {
         }
     }
 
+    /// Takes an attempt back that turned out to be none of those that are limited.
+    pub(crate) fn give_back(&self, key: &K) {
+        let Some(pace) = self.pace else { return };
+        if let Some(free_at) = self.lock().free_at.get_mut(key)
+            && let Some(earlier) = free_at.checked_sub(pace.interval)
+        {
+            *free_at = earlier;
+        }
+    }
+
     /// Drops keys that have all their attempts back, however few there are.
     pub fn forget_idle(&self) {
         drop_idle(&mut self.lock().free_at, Instant::now());
@@ -217,6 +227,19 @@ mod tests {
             Err(Error::RateLimited(_, wait)) => Some(wait),
             Err(error) => panic!("{error}"),
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_given_back_may_be_tried_again() {
+        let throttle = Throttle::new(Budget::Logins, Some(RateLimit::new(3, MINUTE)));
+        for _ in 0..50 {
+            throttle.check(&1).unwrap();
+            throttle.give_back(&1);
+        }
+        for _ in 0..3 {
+            throttle.check(&1).unwrap();
+        }
+        assert!(throttle.check(&1).is_err(), "and no more than that");
     }
 
     #[tokio::test(start_paused = true)]

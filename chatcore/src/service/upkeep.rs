@@ -85,33 +85,46 @@ async fn presence(inner: Weak<Inner>, hub: crate::hub::Hub) {
 }
 
 impl Chat {
-    /// Reconciles, and notes how long that took. A round that takes longer than sessions are trusted for has sockets fall silent, and is given
-    /// up: the next one begins with them.
+    /// Compares with the store what connected users rely on: that their sessions live, that they read all their rooms, and where the logs of those
+    /// rooms end. What another node has done, or a notice that was lost, is found here. Notes how long that took.
+    ///
+    /// A part that takes too long is given up; the next round begins elsewhere, so that every session and room is reached some time.
     async fn reconcile_in_time(&self) -> Result<()> {
         let began = Instant::now();
         let trust = self.inner.settings.trust;
-        let reconciled = tokio::time::timeout(trust, self.reconcile()).await;
+        let links = self.inner.hub.all();
+        let sessions = tokio::time::timeout(trust, self.reconcile_sessions(&links)).await;
+        let in_time = tokio::join!(
+            tokio::time::timeout(trust / 2, self.reconcile_memberships(&links)),
+            tokio::time::timeout(trust / 2, self.reconcile_heads()),
+        );
+        // Half the time, so that the sessions are looked at again before they are no longer trusted. Each goes on where another fails or takes long: they may be in databases of their own.
+        let outcomes = [("sessions", sessions), ("memberships", in_time.0), ("heads", in_time.1)];
         let took = began.elapsed();
         let reconciling = &self.inner.reconciling;
         reconciling.rounds.fetch_add(1, Ordering::Relaxed);
         reconciling.last_micros.store(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
-        reconciled.unwrap_or_else(|_| {
+        if outcomes.iter().any(|(_, outcome)| outcome.is_err()) {
             reconciling.late.fetch_add(1, Ordering::Relaxed);
-            tracing::error!(?took, "reconciling took longer than sessions are trusted for and was given up");
-            Ok(())
-        })
+        }
+        for (what, outcome) in outcomes {
+            match outcome {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(what, error, "reconciling failed and will be tried again");
+                }
+                Err(_) => tracing::error!(what, ?took, "reconciling took longer than sessions are trusted for"),
+            }
+        }
+        Ok(())
     }
 
-    /// Compares with the store what connected users rely on: that their sessions live, that they read all their rooms, and where
-    /// the logs of those rooms end. What another node has done, or a notice that was lost, is found here.
-    async fn reconcile(&self) -> Result<()> {
-        let links = self.inner.hub.all();
-        if links.is_empty() {
-            return Ok(());
-        }
-        self.reconcile_sessions(&links).await?;
-        self.reconcile_memberships(&links).await?;
-        self.reconcile_heads().await
+    /// Begins each round with what comes a chunk later.
+    fn begin_elsewhere<T>(&self, all: &mut [T]) {
+        let round = usize::try_from(self.inner.reconciling.rounds()).unwrap_or(0);
+        let first = round.saturating_mul(CHUNK).checked_rem(all.len()).unwrap_or(0);
+        all.rotate_left(first);
     }
 
     async fn reconcile_sessions(&self, links: &[Arc<Link>]) -> Result<()> {
@@ -144,6 +157,7 @@ impl Chat {
         let mut users: Vec<UserId> = links.iter().filter(|link| link.scope == Scope::All).map(|l| l.user).collect();
         users.sort_unstable();
         users.dedup();
+        self.begin_elsewhere(&mut users);
         for chunk in users.chunks(CHUNK) {
             let mut rooms: HashMap<UserId, Vec<RoomId>> = HashMap::new();
             for (user, room) in self.inner.storage.rooms.rooms_of(chunk).await? {
@@ -169,7 +183,9 @@ impl Chat {
     }
 
     async fn reconcile_heads(&self) -> Result<()> {
-        for chunk in self.inner.hub.rooms().chunks(CHUNK) {
+        let mut rooms = self.inner.hub.rooms();
+        self.begin_elsewhere(&mut rooms);
+        for chunk in rooms.chunks(CHUNK) {
             let heads = self.inner.storage.messages.heads(chunk).await?;
             self.inner.hub.note_heads(heads.into_iter().map(|head| (head.room, head.seq.number())));
         }

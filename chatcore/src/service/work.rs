@@ -32,6 +32,11 @@ impl Cost {
         Self(1 + units(count / 5))
     }
 
+    /// The heads of so many rooms of one user.
+    pub(crate) fn list(count: usize) -> Self {
+        Self(units(count / 50))
+    }
+
     /// A change of so many members: of each a row, an intent, and an event.
     pub(crate) fn members(count: usize) -> Self {
         Self(4 + units(count.saturating_mul(2)))

@@ -26,6 +26,7 @@ pub(crate) enum Act {
 /// Acts by the name of the call.
 pub(crate) struct Script {
     acts: Mutex<HashMap<&'static str, Act>>,
+    calls: Mutex<HashMap<&'static str, usize>>,
     arrived: mpsc::UnboundedSender<&'static str>,
 }
 
@@ -52,6 +53,11 @@ impl Script {
         }
     }
 
+    /// How often that call was made.
+    pub(crate) fn calls(&self, call: &'static str) -> usize {
+        self.calls.lock().unwrap().get(call).copied().unwrap_or(0)
+    }
+
     /// Whether nothing is left to be done.
     pub(crate) fn is_played(&self) -> bool {
         self.acts.lock().unwrap().is_empty()
@@ -61,6 +67,7 @@ impl Script {
 #[async_trait]
 impl Tap for Script {
     async fn before(&self, call: &'static str) -> StoreResult<()> {
+        *self.calls.lock().unwrap().entry(call).or_default() += 1;
         let act = {
             let mut acts = self.acts.lock().unwrap();
             match acts.get(call) {
@@ -100,7 +107,7 @@ impl World {
 
     pub(crate) fn with(storage: Storage, change: impl FnOnce(&mut Settings)) -> Self {
         let (arrived, arrivals) = mpsc::unbounded_channel();
-        let script = Arc::new(Script { acts: Mutex::default(), arrived });
+        let script = Arc::new(Script { acts: Mutex::default(), calls: Mutex::default(), arrived });
         let tap: Arc<dyn Tap> = script.clone();
         let mut settings = Settings::new(AccessSecret::new([7; 32]).unwrap());
         settings.work_per_user = None;

@@ -406,3 +406,48 @@ async fn who_is_no_moderator_any_more_does_not_delete() {
     change.await.unwrap().unwrap();
     assert_eq!(world.bodies(room).await, ["stays", "first"]);
 }
+
+/// Batches that take long do not take the writer away from the others for longer than until one of them is done.
+#[tokio::test(start_paused = true)]
+async fn one_slow_batch_too_many_waits_for_a_place_and_not_for_its_end() {
+    let mut world = World::new();
+    let ada = world.person("ada").await;
+    let mut rooms = Vec::new();
+    for _ in 0..10 {
+        rooms.push(world.group(&ada, &[]).await);
+    }
+    let last = rooms.pop().unwrap();
+    let gate = world.world.script.wait("MessageStore::append");
+    let mut waiting = Vec::new();
+    for room in &rooms {
+        waiting.push(world.chat.submit_post(&ada, *room, input("x")).await.unwrap());
+        world.world.arrivals.recv().await.unwrap();
+    }
+    // All nine wait; from here on appends pass, and one of the nine ends.
+    world.world.script.forget("MessageStore::append");
+    gate.add_permits(1);
+    let post = world.chat.post(&ada, last, input("y"));
+    tokio::time::timeout(Duration::from_secs(5), post).await.unwrap().unwrap();
+    gate.add_permits(1000);
+    for post in waiting {
+        post.wait().await.unwrap();
+    }
+}
+
+/// However many meet a change that was left half-way, it is settled once.
+#[tokio::test(start_paused = true)]
+async fn a_change_that_many_meet_is_settled_once() {
+    let world = world::World::new();
+    let (ada, bob) = (world.person("ada").await, world.person("bob").await);
+    let room = world.group(&ada, &[]).await;
+    // A node is stopped between the two steps of adding bob.
+    let intent = chatcore::id::IntentId::from_uuid(world.chat.new_id());
+    let member = chatcore::store::NewMember { user: bob.user, role: Role::Member, intent };
+    world.storage.rooms.add(room, ada.user, &[member], 100, world.chat.now()).await.unwrap();
+    let settled = world.script.calls("RoomStore::settle");
+    let calls = (0..100).map(|_| world.chat.room(&bob, room));
+    for answer in futures::future::join_all(calls).await {
+        answer.unwrap();
+    }
+    assert_eq!(world.script.calls("RoomStore::settle"), settled + 1);
+}

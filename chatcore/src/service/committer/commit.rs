@@ -53,14 +53,19 @@ impl Writer {
             Ok(outcomes) => return self.conclude(work, &outcomes),
             Err(error) => error,
         };
-        if error.retryable() || work.drafts.len() <= 1 {
-            self.fail(work, &Arc::new(error));
+        let (retryable, error) = (error.retryable(), Arc::new(error));
+        if retryable || work.drafts.len() <= 1 {
+            self.fail(work, &error);
             return Contended::new();
         }
         // Something in the batch cannot be stored. It must not take the others with it.
         let mut contended = Contended::new();
         for (draft, asker) in work.drafts.into_iter().zip(work.askers) {
             let mut one = Work::one(draft, asker);
+            self.authorise_again(&mut one, &error).await;
+            if one.drafts.is_empty() {
+                continue;
+            }
             match self.append(&mut one).await {
                 Ok(outcomes) => contended.extend(self.conclude(one, &outcomes)),
                 Err(error) => self.fail(one, &Arc::new(error)),
@@ -115,7 +120,9 @@ impl Writer {
                     self.suspect(work);
                     let Some(pause) = pause else { return Err(error) };
                     tokio::time::sleep(*pause).await;
-                    self.authorise_again(work, &Arc::new(error)).await;
+                    let error = Arc::new(error);
+                    self.authorise_again(work, &error).await;
+                    work.askers.iter_mut().for_each(|asker| asker.doubt = Some(error.clone()));
                     if work.drafts.is_empty() {
                         return Ok(Vec::new());
                     }

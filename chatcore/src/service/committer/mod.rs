@@ -39,6 +39,8 @@ struct Submission {
 struct Asker {
     /// `None` for the host, who needs no permission.
     ticket: Option<Ticket>,
+    /// The error of an attempt after which nobody knows whether the draft is stored.
+    doubt: Option<Arc<StoreError>>,
     reply: oneshot::Sender<Reply>,
     /// Bounds how many drafts wait.
     _place: OwnedSemaphorePermit,
@@ -178,17 +180,16 @@ impl Committer {
     /// # Errors
     /// `RateLimited` when too many drafts of that user wait.
     pub(crate) async fn submit(&self, draft: Draft, ticket: Option<Ticket>) -> Result<Pending> {
+        // Before a place is waited for, so that a user who has many does not take those of others.
+        if let Some(user) = draft.actor
+            && self.writer.lock().queue.waiting(Actor::User(user)) >= self.writer.queue_per_user
+        {
+            return Err(Error::RateLimited(Budget::Drafts, Duration::from_secs(1)));
+        }
         let place = self.writer.places.clone().acquire_owned().await.map_err(Error::internal)?;
         let (reply, pending) = oneshot::channel();
-        let submission = Submission { draft, asker: Asker { ticket, reply, _place: place } };
-        {
-            let mut state = self.writer.lock();
-            let actor = submission.actor();
-            if matches!(actor, Actor::User(_)) && state.queue.waiting(actor) >= self.writer.queue_per_user {
-                return Err(Error::RateLimited(Budget::Drafts, Duration::from_secs(1)));
-            }
-            state.queue.push(submission);
-        }
+        let asker = Asker { ticket, doubt: None, reply, _place: place };
+        self.writer.lock().queue.push(Submission { draft, asker });
         self.writer.wake.notify_one();
         Ok(Pending(pending))
     }
@@ -231,12 +232,15 @@ impl Writer {
             if tokio::time::timeout(PATIENCE, &mut commit).await.is_ok() {
                 continue;
             }
-            match self.detached.clone().try_acquire_owned() {
-                Ok(permit) => self.panics.spawn("log writer's slow batch", async move {
-                    commit.await;
-                    drop(permit);
-                }),
-                Err(_) => commit.await,
+            // Goes on beside the others, as soon as there is room for one more.
+            tokio::select! {
+                () = &mut commit => {}
+                permit = self.detached.clone().acquire_owned() => {
+                    self.panics.spawn("log writer's slow batch", async move {
+                        commit.await;
+                        drop(permit);
+                    });
+                }
             }
         }
     }
@@ -381,12 +385,16 @@ impl Parked {
         {
             let mut state = self.writer.lock();
             state.queue.retain_parked(self.actor, self.room, |submission| {
-                let answer = submission.asker.ticket.and_then(|ticket| answers.get(&ticket.claim()));
+                // One that came meanwhile may be good by itself, whatever became of the others.
+                let stale = submission.asker.ticket.filter(|ticket| !self.writer.guard.holds(ticket));
+                let answer = stale.and_then(|ticket| answers.get(&ticket.claim()));
                 match answer {
                     Some(Ok(ticket)) => submission.asker.ticket = Some(*ticket),
                     Some(Err(error)) => {
                         let reply = std::mem::replace(&mut submission.asker.reply, oneshot::channel().0);
-                        refused.push((reply, error.clone()));
+                        // A refusal says that nothing is stored, which is not known of one in doubt.
+                        let error = submission.asker.doubt.take().map_or(error.clone(), Error::from_shared);
+                        refused.push((reply, error));
                         return false;
                     }
                     // It came meanwhile.
