@@ -14,9 +14,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let api = Api::new(chat, HttpSettings { prefix: "/chat".into(), ..HttpSettings::default() });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
     loop {
-        let (stream, peer) = listener.accept().await?;
-        // Limits on connections, and on what clients leave untaken. None: too many, all of them busy.
-        let Some(connection) = api.connections().admit(Some(peer)) else { continue };
+        // Under the limits on connections, and on what clients leave untaken.
+        let (stream, connection) = api.connections().accept(&listener).await;
         let service = api.clone(); // or your own, in front of it
         tokio::spawn(async move { connection.serve(stream, service).await });
     }

@@ -51,7 +51,7 @@ pub struct HttpSettings {
     /// Bytes of answers that one client (a user, or an address without a good token) has not taken yet, under any server; further requests are
     /// answered with 429. One answer is always within it. Default: 4 MiB.
     pub unsent_bytes_per_client: usize,
-    /// The same for all clients together; further requests are answered with 503. One client may hold a quarter of what is free, so there is
+    /// The same for all clients together, half of it at most for those without a good token; further requests are answered with 503. One client may hold a quarter of what is free, so there is
     /// room for others until very many take nothing. At least some times the largest answer. Default: 64 MiB.
     pub unsent_bytes: usize,
     /// Origins beside which a handshake from a browser is refused. Default: the own one.
@@ -62,7 +62,7 @@ pub struct HttpSettings {
     pub requests_per_address: Option<RateLimit>,
     /// Time between two pings of a socket; after two without a frame from the client it is closed. Default: 30 s.
     pub heartbeat: Duration,
-    /// Frames a second and socket, parts of messages of less than 1 KiB included. Default: 50.
+    /// Frames per second and socket, parts of messages of less than 1 KiB included; those of five seconds may come at once. Default: 50.
     pub frames_per_second: u32,
     /// Bytes a frame. Default: 64 KiB.
     pub frame_bytes: usize,

@@ -169,10 +169,15 @@ pub(crate) fn json<T: Serialize>(status: StatusCode, value: &T) -> Reply {
         tracing::error!(error = &error as &dyn std::error::Error, "an answer could not be written as JSON");
         Problem::from(Error::Internal(std::sync::Arc::new(error)))
     })?;
+    Ok(json_bytes(status, bytes.into()))
+}
+
+/// An answer with a body that is JSON already.
+pub(crate) fn json_bytes(status: StatusCode, bytes: Bytes) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::from(bytes));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Ok(response)
+    response
 }
 
 /// 200 with a JSON body.

@@ -12,7 +12,11 @@ pub(crate) type Handler = fn(Call) -> BoxFuture<'static, Reply>;
 /// What a route asks for before it is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// Nothing.
+    /// Nothing; counted neither by address nor among the answers that wait, so that nobody else's load has a process taken for dead.
+    Alive,
+    /// Nothing; counted by address, and not among the answers that wait.
+    Ready,
+    /// Nothing; counted like any other.
     Open,
     /// A good access token.
     Token,
@@ -60,6 +64,11 @@ impl Router {
             paths.insert(routes[0].path, routes)?;
         }
         Ok(Self { prefix, paths })
+    }
+
+    /// Returns whether a path is asked by those who watch the process.
+    pub(crate) fn is_probe(&self, path: &str) -> bool {
+        matches!(path.strip_prefix(self.prefix.as_str()), Some("/healthz" | "/readyz"))
     }
 
     /// What stands at a path, with its parameters decoded.

@@ -2,15 +2,11 @@
 
 use std::future::Future;
 use std::io;
-use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tower_service::Service;
 
 use crate::service::Api;
-
-/// How long the server waits before it accepts again after it could not.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
 /// Serves under the limits of [`Connections`](crate::Connections) until `stop` is ready, then drains: no new connections, sockets get their `bye` (1012), requests under way end.
 ///
@@ -41,27 +37,10 @@ where
     let connections = api.connections();
     let mut stop = std::pin::pin!(stop);
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let (stream, connection) = tokio::select! {
+            accepted = connections.accept(&listener) => accepted,
             () = &mut stop => break,
         };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Out of file descriptors, most likely: a connection that ends gives one back.
-                let made_room = connections.make_room();
-                tracing::warn!(error = &error as &dyn std::error::Error, made_room, "a connection was not accepted");
-                tokio::time::sleep(ACCEPT_AGAIN).await;
-                continue;
-            }
-        };
-        let Some(connection) = connections.admit(Some(peer)) else {
-            tracing::debug!(%peer, "a connection was refused: there are too many, and all of them are busy");
-            continue;
-        };
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(error = &error as &dyn std::error::Error, "no TCP_NODELAY");
-        }
         let service = service.clone();
         tokio::spawn(async move {
             if let Err(error) = connection.serve(stream, service).await {

@@ -123,7 +123,7 @@ impl Api {
     /// 503 takes its place. For answers that take memory, such as metrics; static bytes take none.
     pub fn count_unsent<B>(&self, request: &Request<B>, response: Response<ResponseBody>) -> Response<ResponseBody> {
         let holder = Holder::Client(self.client_address(request).into());
-        self.hold(response, None, holder, false, || request_id(request.headers(), &self.shared.chat))
+        self.hold(response, None, holder, false, false, || request_id(request.headers(), &self.shared.chat))
     }
 
     /// Sizes of the maps that grow with what clients do, by name, the core's included, for a host's metrics.
@@ -171,6 +171,7 @@ impl Api {
         let address = self.client_address(&request);
         let preflight = request.method() == Method::OPTIONS;
         let changes = !request.method().is_safe();
+        let probe = self.shared.router.is_probe(request.uri().path());
         let mut permit = None;
         let reply = match preflight {
             true => self.preflight(request.uri().path(), allowed),
@@ -180,7 +181,7 @@ impl Api {
         let has_to_be_told = changes && reply.is_ok();
         let response = reply.unwrap_or_else(|problem| problem.into_response(request_id));
         let holder = Holder::Client(address.into());
-        let mut response = self.hold(response, permit, holder, has_to_be_told, || request_id.to_owned());
+        let mut response = self.hold(response, permit, holder, has_to_be_told, probe, || request_id.to_owned());
         if let Some(origin) = origin.filter(|_| allowed) {
             origin::add_cors(response.headers_mut(), &origin);
         }
@@ -194,6 +195,7 @@ impl Api {
         permit: Option<Permit>,
         holder: Holder,
         has_to_be_told: bool,
+        probe: bool,
         request_id: impl FnOnce() -> String,
     ) -> Response<ResponseBody> {
         let unsent = &self.shared.unsent;
@@ -212,6 +214,10 @@ impl Api {
             Ok(bytes) => return Response::from_parts(head, bytes.into()),
             Err(over) => over,
         };
+        // A probe is told its status all the same, which is all that it asks for.
+        if probe {
+            return Response::from_parts(head, ResponseBody::default());
+        }
         let (mut head, body) = Problem::unsent(over).into_response(&request_id()).into_parts();
         let explained = unsent.reserve(holder).and_then(|permit| permit.hold(body::into_bytes(body)));
         let body = explained.unwrap_or_else(|_| {
@@ -297,18 +303,23 @@ impl Api {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let holder = match access {
+            Access::Alive => None,
+            Access::Ready => {
+                self.throttle_address(call.address)?;
+                None
+            }
             Access::Open => {
                 self.throttle_address(call.address)?;
-                Holder::Client(call.address.into())
+                Some(Holder::Client(call.address.into()))
             }
             Access::Token => {
                 let caller = call.caller.insert(self.authenticate(request.headers(), call.address).await?);
                 self.signed_in(request.extensions(), caller.user)?;
-                Holder::User(caller.user)
+                Some(Holder::User(caller.user))
             }
         };
         // Before anything is done for a client that does not take the answers.
-        *permit = Some(self.shared.unsent.reserve(holder).map_err(Problem::unsent)?);
+        *permit = holder.map(|holder| self.shared.unsent.reserve(holder)).transpose().map_err(Problem::unsent)?;
         let (head, body) = request.into_parts();
         call.body = body::read(body, self.shared.settings.body_limit).await?;
         call.headers = head.headers;

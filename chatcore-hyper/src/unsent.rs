@@ -48,6 +48,8 @@ struct Inner {
 #[derive(Default)]
 struct Held {
     total: usize,
+    /// Of those without a good token.
+    anonymous: usize,
     /// Of those alone who hold something.
     by_holder: HashMap<Holder, usize>,
 }
@@ -99,7 +101,14 @@ impl Permit {
             if own > 0 && own + bytes > inner.per_client {
                 return Err(Over::Client);
             }
-            if others > 0 && own + bytes > free / SHARE {
+            // What others hold keeps nobody who is signed in from their first request.
+            let first = own == 0 && bytes <= RESERVED && matches!(self.holder, Holder::User(_));
+            if others > 0 && own + bytes > free / SHARE && !first {
+                return Err(Over::Server);
+            }
+            // Half is kept for those who are signed in, however many addresses there are.
+            let anonymous = matches!(self.holder, Holder::Client(_)) && others > 0;
+            if anonymous && held.anonymous - self.bytes + bytes > inner.total / 2 {
                 return Err(Over::Server);
             }
         }
@@ -109,6 +118,9 @@ impl Permit {
 
     fn set(&mut self, held: &mut Held, bytes: usize) {
         held.total = held.total - self.bytes + bytes;
+        if matches!(self.holder, Holder::Client(_)) {
+            held.anonymous = held.anonymous - self.bytes + bytes;
+        }
         let own = held.by_holder.entry(self.holder).or_default();
         *own = *own - self.bytes + bytes;
         if *own == 0 {
@@ -163,6 +175,10 @@ mod tests {
         Holder::Client(ClientKey::from(Some([192, 0, 2, number].into())))
     }
 
+    fn user(number: u128) -> Holder {
+        Holder::User(UserId::from_uuid(uuid::Uuid::from_u128(number)))
+    }
+
     fn answer(unsent: &Unsent, holder: Holder, len: usize) -> Result<Bytes, Over> {
         unsent.reserve(holder)?.hold(Bytes::from(vec![7; len]))
     }
@@ -201,14 +217,14 @@ mod tests {
         let unsent = Unsent::new(4 * MIB, 64 * MIB);
         let mut held = Vec::new();
         for number in 0..200 {
-            while let Ok(bytes) = answer(&unsent, client(number), 256 * 1024) {
+            while let Ok(bytes) = answer(&unsent, user(number), 256 * 1024) {
                 held.push(bytes);
             }
         }
         let (bytes, _) = unsent.held();
         assert!((56 * MIB..64 * MIB).contains(&bytes), "{bytes}");
-        assert!(answer(&unsent, client(250), 100 * 1024).is_ok());
-        assert_eq!(answer(&unsent, client(250), 4 * MIB), Err(Over::Server));
+        assert!(answer(&unsent, user(250), 100 * 1024).is_ok());
+        assert_eq!(answer(&unsent, user(250), 4 * MIB), Err(Over::Server));
     }
 
     #[test]
@@ -220,5 +236,21 @@ mod tests {
         assert_eq!(answer(&unsent, client(1), 1), Err(Over::Client));
         drop((bytes, first));
         assert_eq!(unsent.held(), (0, 0));
+    }
+
+    /// Many who take nothing, in the smallest pieces that there are, with and without a token: whoever is signed in has their first request.
+    #[test]
+    fn small_pieces_leave_room_for_a_first_request() {
+        let unsent = Unsent::new(4 * MIB, 64 * MIB);
+        let mut permits = Vec::new();
+        for number in 0..200 {
+            permits.extend(std::iter::from_fn(|| unsent.reserve(client(number)).ok()));
+        }
+        assert!(unsent.held().0 <= 32 * MIB, "half is for those who are signed in");
+        for number in 0..200 {
+            permits.extend(std::iter::from_fn(|| unsent.reserve(user(number)).ok()));
+        }
+        assert!(unsent.held().0 <= 64 * MIB + 200 * RESERVED);
+        assert!(unsent.reserve(user(1000)).is_ok());
     }
 }

@@ -24,6 +24,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -44,13 +45,18 @@ const HTTP2_CONNECTION_WINDOW: u32 = 256 * 1024;
 const HTTP2_STREAM_WINDOW: u32 = 64 * 1024;
 /// Bytes that hyper would like to copy ahead of the client, in HTTP/2.
 const HTTP2_SEND_BUFFER: usize = 64 * 1024;
-/// Requests that a client took back before they were looked at, or that the server did, after which an HTTP/2 connection is ended
+/// Requests that a client took back before they were looked at, after which an HTTP/2 connection is ended
 /// (CVE-2023-44487).
 const HTTP2_RESETS: usize = 16;
+/// Streams that the server has reset over the life of an HTTP/2 connection, after which it is ended. A proxy's lives for long.
+const HTTP2_ERRORS: usize = 256;
 /// Bytes of a request's head.
 const HEAD_BYTES: u32 = 16 * 1024;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// How long a server waits before it accepts again after it could not.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
 /// All connections of a server, under the limits of [`HttpSettings`]. Cheap to clone.
 ///
@@ -63,10 +69,9 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// - A connection that the server closes is read for `linger_timeout`, so that its last answer arrives.
 ///
 /// ```no_run
-/// # async fn run(api: chatcore_hyper::Api, listener: tokio::net::TcpListener) -> std::io::Result<()> {
+/// # async fn run(api: chatcore_hyper::Api, listener: tokio::net::TcpListener) {
 /// loop {
-///     let (stream, peer) = listener.accept().await?;
-///     let Some(connection) = api.connections().admit(Some(peer)) else { continue };
+///     let (stream, connection) = api.connections().accept(&listener).await;
 ///     let api = api.clone();
 ///     tokio::spawn(async move {
 ///         // For TLS: let stream = connection.handshake(acceptor.accept(stream)).await?;
@@ -129,7 +134,7 @@ impl Connections {
             .initial_stream_window_size(HTTP2_STREAM_WINDOW)
             .max_send_buf_size(HTTP2_SEND_BUFFER)
             .max_pending_accept_reset_streams(HTTP2_RESETS)
-            .max_local_error_reset_streams(HTTP2_RESETS)
+            .max_local_error_reset_streams(HTTP2_ERRORS)
             // A connection without a request is told apart from one without a client.
             .keep_alive_interval(settings.header_timeout)
             .keep_alive_timeout(settings.header_timeout);
@@ -152,6 +157,37 @@ impl Connections {
             serving: TaskTracker::new(),
         };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// Accepts the next connection that has room, with `TCP_NODELAY`. Cancel-safe.
+    ///
+    /// Never ends for a connection that fails, or for want of file descriptors: an idle connection gives way then, and it is tried again.
+    pub async fn accept(&self, listener: &TcpListener) -> (TcpStream, Admitted) {
+        loop {
+            let (stream, peer) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of file descriptors, most likely: a connection that ends gives one back.
+                    let made_room = self.make_room();
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        made_room,
+                        "a connection was not accepted"
+                    );
+                    drop(error);
+                    tokio::time::sleep(ACCEPT_AGAIN).await;
+                    continue;
+                }
+            };
+            let Some(connection) = self.admit(Some(peer)) else {
+                tracing::debug!(%peer, "a connection was refused: there are too many, and all of them are busy");
+                continue;
+            };
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(error = &error as &dyn std::error::Error, "no TCP_NODELAY");
+            }
+            return (stream, connection);
+        }
     }
 
     /// Takes in a connection that was just accepted, for which an idle one may give way. Without a peer (a Unix socket) it counts together with all

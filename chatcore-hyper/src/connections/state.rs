@@ -125,7 +125,10 @@ impl State {
     }
 
     /// HTTP is over. If the stream lives on, another protocol has it, with time limits of its own.
+    ///
+    /// It is not idle then, whoever upgraded it: nobody here could end it to make room.
     pub(super) fn finished(&self) {
+        self.lock().open += 1;
         self.upgraded.store(true, Ordering::Relaxed);
     }
 
@@ -267,6 +270,15 @@ mod tests {
         lives(&state, WRITE * 5).await;
         answer.renew();
         assert_eq!(end(&state).await, (WRITE, ConnectionEnd::NotTaken));
+    }
+
+    /// Also by an upgrade of the host's own, of which nobody has told.
+    #[tokio::test(start_paused = true)]
+    async fn what_goes_on_after_http_is_not_idle() {
+        let state = state();
+        state.finished();
+        assert_eq!(state.idle_since(), None);
+        lives(&state, IDLE * 5).await;
     }
 
     #[tokio::test(start_paused = true)]

@@ -63,8 +63,8 @@ pub(crate) fn routes() -> Vec<Route> {
         GET "/messages/{room_id}/{seq}/reactions/{emoji}" Token messages::reactors;
         PUT "/messages/{room_id}/{seq}/reactions/{emoji}" Token messages::react;
         DELETE "/messages/{room_id}/{seq}/reactions/{emoji}" Token messages::unreact;
-        GET "/healthz" Open operations::healthz;
-        GET "/readyz" Open operations::readyz;
+        GET "/healthz" Alive operations::healthz;
+        GET "/readyz" Ready operations::readyz;
         GET "/openapi.json" Open operations::openapi_json;
         GET "/docs" Open operations::docs;
     };

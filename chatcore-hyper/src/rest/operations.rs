@@ -1,6 +1,9 @@
 //! Health, readiness, the API document.
 
+use std::sync::{Arc, LazyLock};
+
 use bytes::Bytes;
+use chatcore::Error;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -8,7 +11,7 @@ use utoipa::ToSchema;
 use crate::body::ResponseBody;
 use crate::openapi::openapi;
 use crate::problem::{Problem, ProblemBody};
-use crate::request::{Call, Reply, ok};
+use crate::request::{Call, Reply, json_bytes, ok};
 
 /// How it goes.
 #[derive(Debug, Serialize, ToSchema)]
@@ -41,7 +44,13 @@ pub(crate) async fn readyz(call: Call) -> Reply {
 #[utoipa::path(get, path = "/openapi.json", tag = "operations", security(()),
     responses((status = 200, description = "OpenAPI 3.1.", body = serde_json::Value)))]
 pub(crate) async fn openapi_json(_call: Call) -> Reply {
-    ok(&openapi())
+    // It never changes, and is asked for without a token.
+    static DOCUMENT: LazyLock<Result<Bytes, String>> =
+        LazyLock::new(|| serde_json::to_vec(&openapi()).map(Bytes::from).map_err(|error| error.to_string()));
+    match &*DOCUMENT {
+        Ok(bytes) => Ok(json_bytes(StatusCode::OK, bytes.clone())),
+        Err(error) => Err(Error::Internal(Arc::new(std::io::Error::other(error.clone()))).into()),
+    }
 }
 
 /// This document, for people.

@@ -15,6 +15,9 @@ use tokio::task::coop;
 /// Bytes from which on a part of a message is free.
 const FREE_PART: u64 = 1024;
 
+/// Seconds of frames that may come at once.
+const BURST: std::num::NonZeroU32 = std::num::NonZeroU32::new(5).unwrap();
+
 /// The largest head: two bytes, eight of length, four of mask (RFC 6455 §5.2).
 const HEAD_MAX: usize = 14;
 
@@ -36,7 +39,11 @@ pub(super) struct Metered<S> {
 impl<S> Metered<S> {
     pub(super) fn new(inner: S, frames_per_second: u32) -> Self {
         let frames = std::num::NonZeroU32::new(frames_per_second).unwrap_or(std::num::NonZeroU32::MIN);
-        let pace = RateLimiter::direct_with_clock(Quota::per_second(frames), DefaultClock::default());
+        let pace = RateLimiter::direct_with_clock(
+            // What came while nobody read, because the server or the network stood still, comes at once.
+            Quota::per_second(frames).allow_burst(frames.saturating_mul(BURST)),
+            DefaultClock::default(),
+        );
         Self { inner, frames: Frames::default(), pace }
     }
 

@@ -80,6 +80,8 @@ pub(super) struct Socket {
     /// The end of the latest token that came by `auth`, in microseconds; 0 before.
     renewed: Arc<AtomicI64>,
     heard: Instant,
+    /// Whether a flush waits for the client to read.
+    stuck: bool,
     /// Whether the latest ping waits for its pong, which is not counted as a frame.
     pinged: bool,
     next_ping: Instant,
@@ -103,6 +105,7 @@ impl Socket {
             malformed: 0,
             renewed: Arc::default(),
             heard: now,
+            stuck: false,
             pinged: false,
             next_ping,
             timer: Box::pin(tokio::time::sleep_until(next_ping)),
@@ -178,9 +181,15 @@ impl Socket {
     fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
         if self.dirty {
             match Pin::new(&mut self.ws).poll_flush(cx) {
-                Poll::Ready(Ok(())) => (self.dirty, self.pong_waits) = (false, false),
+                Poll::Ready(Ok(())) => {
+                    // One who is slow and reads is alive: what was stuck has been taken.
+                    if std::mem::take(&mut self.stuck) {
+                        self.heard = Instant::now();
+                    }
+                    (self.dirty, self.pong_waits) = (false, false);
+                }
                 Poll::Ready(Err(_)) => return Poll::Ready(Wake::WriteFailed),
-                Poll::Pending => {}
+                Poll::Pending => self.stuck = true,
             }
         }
         if let Poll::Ready(turn) = self.queue.poll_turn(cx) {

@@ -53,7 +53,7 @@ async fn guessing_is_stopped_and_the_owner_is_not() {
     }
     // Whoever guesses is not let in by the right one any more; the owner, elsewhere, is, again and again.
     assert_eq!(login_from(&server, "192.0.2.66", "ada", "correct horse").await, 429);
-    for _ in 0..3 {
+    for _ in 0..12 {
         assert_eq!(login_from(&server, "198.51.100.1", "ada", "correct horse").await, 200);
     }
     // One network is one guesser, however many addresses it has.
@@ -80,8 +80,8 @@ async fn guessing_from_many_addresses_is_stopped_and_the_owner_is_not() {
         for n in 0..40 {
             guesses += u32::from(login_from(&server, &format!("192.0.2.{n}"), name, "a wrong guess").await == 401);
         }
-        // The owner's three logins from places that were new counted too.
-        assert_eq!(guesses, if name == "ada" { 17 } else { 20 });
+        // The owner's own logins are no guesses.
+        assert_eq!(guesses, 20, "{name}");
     }
     // From where she was let in before, the owner is let in; from anywhere else only when the guessing ends.
     assert_eq!(login_from(&server, "198.51.100.1", "ada", "correct horse").await, 200);
