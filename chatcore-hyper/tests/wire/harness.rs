@@ -260,7 +260,14 @@ impl Server {
 
 impl Clients {
     pub(crate) fn of(address: SocketAddr) -> Self {
-        Self { address, http: Client::builder(TokioExecutor::new()).build_http(), names: AtomicU32::new(0) }
+        Self {
+            address,
+            http: Client::builder(TokioExecutor::new())
+                // Before the server does so, which would meet a request on its way.
+                .pool_idle_timeout(Duration::from_secs(4))
+                .build_http(),
+            names: AtomicU32::new(0),
+        }
     }
 
     pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Answer {
