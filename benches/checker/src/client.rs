@@ -449,8 +449,8 @@ impl Client {
             951..960 => self.misbehave(),
             960..965 => self.burst().await,
             965..970 => self.look_elsewhere().await,
-            970..985 => self.look_back().await,
-            985..990 => self.move_on(),
+            970..978 => self.look_back().await,
+            978..987 => self.move_on(),
             _ => self.babble(),
         }
     }
@@ -497,7 +497,14 @@ impl Client {
         let Some((room, seq)) = self.any_own() else { return };
         if self.random.percent(50) {
             let path = format!("/messages/{}/{seq}", self.world.names.rooms[room]);
-            self.noted(Call::Delete { room, seq }, "DELETE", &path, None).await;
+            let outcome = self.noted(Call::Delete { room, seq }, "DELETE", &path, None).await;
+            // Whoever comes now gets the message without its body.
+            if matches!(outcome, Outcome::Done { .. })
+                && self.random.percent(50)
+                && let Ok(socket) = self.open(Some((room, Some(seq - 1)))).await
+            {
+                self.others.push(socket);
+            }
         } else {
             let frame = json!({"type": "message.delete", "room": self.world.names.rooms[room], "seq": seq});
             self.by_socket(Call::Delete { room, seq }, frame, None);
