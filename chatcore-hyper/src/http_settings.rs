@@ -62,7 +62,7 @@ pub struct HttpSettings {
     pub requests_per_address: Option<RateLimit>,
     /// Time between two pings of a socket; after two without a frame from the client it is closed. Default: 30 s.
     pub heartbeat: Duration,
-    /// Frames per second and socket, parts of messages of less than 1 KiB included; those of five seconds may come at once. Default: 50.
+    /// Frames per second and socket, parts of messages of less than 1 KiB included; those of two seconds may come at once. Default: 50.
     pub frames_per_second: u32,
     /// Bytes a frame. Default: 64 KiB.
     pub frame_bytes: usize,

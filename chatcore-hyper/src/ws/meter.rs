@@ -16,7 +16,7 @@ use tokio::task::coop;
 const FREE_PART: u64 = 1024;
 
 /// Seconds of frames that may come at once.
-const BURST: std::num::NonZeroU32 = std::num::NonZeroU32::new(5).unwrap();
+const BURST: std::num::NonZeroU32 = std::num::NonZeroU32::new(2).unwrap();
 
 /// The largest head: two bytes, eight of length, four of mask (RFC 6455 §5.2).
 const HEAD_MAX: usize = 14;

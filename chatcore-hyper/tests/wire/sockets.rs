@@ -337,7 +337,7 @@ async fn too_many_frames_close(store: Store) {
     let server = Server::with(store, |_, http| http.frames_per_second = 20).await;
     let ada = server.person().await;
     let mut socket = server.socket(&ada, "/ws").await;
-    // Those of five seconds may come at once.
+    // Those of two seconds may come at once.
     for n in 0..300 {
         socket.send(json!({"type": "ping", "id": n.to_string()})).await;
     }
