@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Chat;
@@ -11,7 +12,7 @@ use super::guard::Principal;
 use super::tokens::RefreshToken;
 use super::work::Cost;
 use crate::defect::defect;
-use crate::hub::CloseReason;
+use crate::hub::{CloseReason, Link};
 use crate::id::{SessionId, UserId};
 use crate::model::{DeviceName, PageKey, PasswordHash, Session};
 use crate::store::{Rotated, Rotation};
@@ -191,12 +192,7 @@ impl Chat {
 
     /// Sessions have ended: nothing is allowed by them any more, and their sockets close.
     pub(crate) async fn sessions_ended(&self, user: UserId, ended: &[SessionId]) {
-        let mut links = Vec::new();
-        defect!(SessionSurvives, return, ());
-        for session in ended {
-            self.inner.caches.sessions.invalidate(session);
-            links.extend(self.inner.hub.of_session(user, *session));
-        }
+        let links = self.forget_sessions(ended.iter().map(|session| (user, *session)));
         if !links.is_empty() {
             self.inner.hub.close(links, CloseReason::Revoked, CLOSE_PATIENCE).await;
         }
@@ -204,12 +200,19 @@ impl Chat {
 
     /// Sessions have ended elsewhere: their sockets close, which is not waited for.
     pub(crate) fn close_sessions(&self, ended: &[(UserId, SessionId)]) {
-        defect!(SessionSurvives, return, ());
-        for (user, session) in ended {
-            self.inner.caches.sessions.invalidate(session);
-            for link in self.inner.hub.of_session(*user, *session) {
-                link.close(CloseReason::Revoked);
-            }
+        for link in self.forget_sessions(ended.iter().copied()) {
+            link.close(CloseReason::Revoked);
         }
+    }
+
+    /// Allows nothing by these sessions any more; returns their connections.
+    fn forget_sessions(&self, ended: impl Iterator<Item = (UserId, SessionId)>) -> Vec<Arc<Link>> {
+        defect!(SessionSurvives, return Vec::new(), ());
+        let mut links = Vec::new();
+        for (user, session) in ended {
+            self.inner.caches.sessions.invalidate(&session);
+            links.extend(self.inner.hub.of_session(user, session));
+        }
+        links
     }
 }

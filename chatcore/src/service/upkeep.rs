@@ -98,7 +98,8 @@ impl Chat {
             tokio::time::timeout(trust / 2, self.reconcile_memberships(&links)),
             tokio::time::timeout(trust / 2, self.reconcile_heads()),
         );
-        // Half the time, so that the sessions are looked at again before they are no longer trusted. Each goes on where another fails or takes long: they may be in databases of their own.
+        // Half the time, so that the sessions are looked at again before they are no longer trusted. Each goes on
+        // where another fails or takes long: they may be in databases of their own.
         let outcomes = [("sessions", sessions), ("memberships", in_time.0), ("heads", in_time.1)];
         let took = began.elapsed();
         let reconciling = &self.inner.reconciling;
